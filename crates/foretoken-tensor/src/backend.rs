@@ -1,0 +1,170 @@
+//! What a device must offer: packing weights, keeping keys and values, running a program.
+//!
+//! A backend never sees a model, a drafter or a cache policy. It receives a recorded
+//! [`Program`], small arrays that describe the rows of one pass, and buffers it owns itself; host code
+//! reads nothing between operators and afterwards only the rows it asks for.
+
+use std::ops::Range;
+
+use crate::{BufferId, MatrixView, PackError, Program, WeightFormat};
+
+/// Positions per KV block, and keys per attention chunk.
+///
+/// Attention reduces each chunk of this many *absolute* positions on its own and merges the chunks
+/// left to right, so the constant is part of the arithmetic: changing it changes the last bits.
+pub const CHUNK: usize = 64;
+
+/// Element type of stored keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KvType {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16, rounded to nearest even when stored.
+    Bf16,
+}
+
+/// Shape of a KV store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvShape {
+    /// Layers.
+    pub layers: usize,
+    /// Key (and value) heads per layer.
+    pub kv_heads: usize,
+    /// Values per head.
+    pub head_size: usize,
+    /// Element type.
+    pub kv_type: KvType,
+}
+
+/// A block of the KV store: [`CHUNK`] positions of every layer and KV head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlockId(pub u32);
+
+/// One position's place in the KV store, valid for every layer and head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// The block.
+    pub block: BlockId,
+    /// Position within the block, below [`CHUNK`].
+    pub offset: usize,
+}
+
+/// The new rows of one sequence in a pass: a tree hung on `base` stored positions.
+///
+/// Row `rows.start + i` is node `i` of the tree in preorder. Its keys and values go to the sequence's
+/// slot `base + i`; its position is `base + depth[i]`; it sees the slots `0..base`, then those of its
+/// ancestors and itself, which are the `j <= i` with `subtree_end[j] > i`, in ascending `j`.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<'a> {
+    /// The rows of the pass.
+    pub rows: Range32,
+    /// Positions already stored and seen by every row.
+    pub base: usize,
+    /// Block table: slot `s` is offset `s % CHUNK` of `blocks[s / CHUNK]`.
+    pub blocks: &'a [BlockId],
+    /// Per node, one past its last descendant.
+    pub subtree_end: &'a [u32],
+    /// Per node, edges from node 0.
+    pub depth: &'a [u32],
+}
+
+/// A half-open range of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range32 {
+    /// First row.
+    pub start: u32,
+    /// One past the last row.
+    pub end: u32,
+}
+
+impl Range32 {
+    /// As a standard range.
+    pub fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// The inputs of one pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
+    /// One token id per row, all below the vocabulary size.
+    pub tokens: &'a [u32],
+    /// Cosines then sines of each row's rotary angles: `[rows, 2, dims / 2]`.
+    pub rotation: &'a [f32],
+    /// The sequences, in row order; together they cover every row.
+    pub spans: &'a [Span<'a>],
+    /// Rows of [`RowSet::Wanted`](crate::RowSet) buffers, ascending.
+    pub wanted: &'a [u32],
+}
+
+/// A model's weights in a backend's packed form.
+#[derive(Debug)]
+pub struct Weights<B: Backend> {
+    /// By [`MatrixId`](crate::MatrixId).
+    pub matrices: Vec<B::Matrix>,
+    /// By [`VectorId`](crate::VectorId).
+    pub vectors: Vec<B::Vector>,
+}
+
+/// A device that runs programs.
+///
+/// The arithmetic of every operator is specified in `arithmetic`; a backend
+/// reproduces it bit for bit.
+pub trait Backend: Send + Sync + 'static {
+    /// A packed weight matrix.
+    type Matrix: Send + Sync;
+    /// An f32 vector on the device.
+    type Vector: Send + Sync;
+    /// Activation buffers and scratch of one program.
+    type Activations: Send;
+    /// Keys and values.
+    type Kv: Send;
+
+    /// Name of the backend and its kernel level, such as `cpu/avx512`; part of the domain in which
+    /// text is reproducible.
+    fn name(&self) -> String;
+
+    /// Packs a matrix into `format` (the view's own, or one it is converted to).
+    ///
+    /// Refuses non-finite weights, naming the tensor and the index.
+    fn pack(&self, view: &MatrixView<'_>, format: WeightFormat) -> Result<Self::Matrix, PackError>;
+
+    /// Bytes a packed matrix keeps.
+    fn packed_bytes(&self, matrix: &Self::Matrix) -> usize;
+
+    /// Uploads a vector.
+    fn vector(&self, values: &[f32]) -> Self::Vector;
+
+    /// Allocates the buffers of a program for up to `rows` rows and `wanted` wanted rows per pass;
+    /// later passes within them allocate nothing, larger ones grow the buffers.
+    fn activations(&self, program: &Program, rows: usize, wanted: usize) -> Self::Activations;
+
+    /// An empty KV store.
+    fn kv(&self, shape: KvShape) -> Self::Kv;
+
+    /// Grows the store to hold the blocks `0..blocks`; never shrinks it.
+    fn grow_kv(&self, kv: &mut Self::Kv, blocks: usize);
+
+    /// Copies slots in order, every layer and head, keys and values.
+    fn copy_kv(&self, kv: &mut Self::Kv, moves: &[(Slot, Slot)]);
+
+    /// Reads one head's key and value at a slot as f32, each `[head_size]`.
+    fn read_kv(&self, kv: &Self::Kv, layer: usize, head: usize, slot: Slot, key: &mut [f32], value: &mut [f32]);
+
+    /// Runs one pass.
+    ///
+    /// # Panics
+    /// If the inputs break the laws stated on [`Pass`] and [`Span`].
+    fn run(
+        &self,
+        program: &Program,
+        weights: &Weights<Self>,
+        pass: &Pass<'_>,
+        activations: &mut Self::Activations,
+        kv: &mut Self::Kv,
+    ) where
+        Self: Sized;
+
+    /// A row of a buffer after a pass, valid until the next.
+    fn row<'a>(&self, activations: &'a Self::Activations, buffer: BufferId, row: usize) -> &'a [f32];
+}

@@ -1,0 +1,3 @@
+//! placeholder
+mod backend; mod format; mod program;
+pub use backend::*; pub use format::*; pub use program::*;
