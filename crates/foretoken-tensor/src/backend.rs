@@ -68,12 +68,23 @@ pub struct Span<'a> {
     pub depth: &'a [u32],
 }
 
-/// A half-open range of rows.
+/// Where a [`Span`]'s parts lie in the arrays of its [`Pass`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpanLayout {
+    /// Its rows in [`Pass::tokens`], [`Pass::subtree_end`] and [`Pass::depth`].
+    pub rows: Range32,
+    /// Positions already stored and seen by every row.
+    pub base: usize,
+    /// Its block table in [`Pass::blocks`].
+    pub blocks: Range32,
+}
+
+/// A half-open range of indices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range32 {
-    /// First row.
+    /// First index.
     pub start: u32,
-    /// One past the last row.
+    /// One past the last index.
     pub end: u32,
 }
 
@@ -84,17 +95,43 @@ impl Range32 {
     }
 }
 
-/// The inputs of one pass.
+/// The inputs of one pass: plain arrays over the rows of all its sequences, so that a caller can keep
+/// and refill them and a device can take them in a few copies.
 #[derive(Debug, Clone, Copy)]
 pub struct Pass<'a> {
     /// One token id per row, all below the vocabulary size.
     pub tokens: &'a [u32],
     /// Cosines then sines of each row's rotary angles: `[rows, 2, dims / 2]`.
     pub rotation: &'a [f32],
+    /// Per row, one past its last descendant, counted within its span.
+    pub subtree_end: &'a [u32],
+    /// Per row, edges from its span's first row.
+    pub depth: &'a [u32],
+    /// Block tables, one after the other.
+    pub blocks: &'a [BlockId],
     /// The sequences, in row order; together they cover every row.
-    pub spans: &'a [Span<'a>],
+    pub spans: &'a [SpanLayout],
     /// Rows of [`RowSet::Wanted`](crate::RowSet) buffers, ascending.
     pub wanted: &'a [u32],
+}
+
+impl<'a> Pass<'a> {
+    /// One sequence's rows, topology and block table.
+    pub fn span(&self, index: usize) -> Span<'a> {
+        let layout = &self.spans[index];
+        Span {
+            rows: layout.rows,
+            base: layout.base,
+            blocks: &self.blocks[layout.blocks.range()],
+            subtree_end: &self.subtree_end[layout.rows.range()],
+            depth: &self.depth[layout.rows.range()],
+        }
+    }
+
+    /// The sequences in row order.
+    pub fn spans(&self) -> impl ExactSizeIterator<Item = Span<'a>> + use<'a, '_> {
+        (0..self.spans.len()).map(|index| self.span(index))
+    }
 }
 
 /// A model's weights in a backend's packed form.

@@ -1,0 +1,354 @@
+//! The seam between a model and everything that drives it: trees in, rows out, commit by path.
+//!
+//! [`Target`] is what the engine and the drafters that own a model see, with the backend's type
+//! erased. A pass takes a tree of new tokens per sequence; plain decoding is the tree of one node,
+//! prefill is a chain. The same model type serves as target and as draft.
+
+use std::sync::Arc;
+
+use foretoken_core::{DraftTree, NodeId};
+use foretoken_tensor::{
+    Backend, BlockId, CHUNK, KvShape, KvType, Pass, Range32, SpanLayout, WeightFormat, Weights,
+};
+use thiserror::Error;
+
+use crate::{
+    CacheError, Checkpoint, Decoder, KvCache, LoadProgress, ModelError, ModelSpec, Rotation,
+    SequenceId, running_format,
+};
+
+/// Which nodes of a tree want a row of logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// None: prefill.
+    Nothing,
+    /// The last node's.
+    Last,
+    /// Every node's.
+    All,
+}
+
+/// One sequence's part of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchItem<'a> {
+    /// The sequence; each appears once in a batch.
+    pub sequence: SequenceId,
+    /// New tokens, hung on the committed positions: node 0 is the first token not yet in the cache.
+    pub tree: &'a DraftTree,
+    /// Rows to compute logits for.
+    pub wants: Wants,
+}
+
+/// Why a pass could not run; no sequence has changed.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// A token id has no embedding.
+    #[error("token id {token} is outside the vocabulary of {vocab}")]
+    Token {
+        /// The id.
+        token: u32,
+        /// Vocabulary size.
+        vocab: usize,
+    },
+    /// The KV cache is full.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// A model that evaluates trees of new tokens.
+pub trait Target: Send {
+    /// What the model is.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Positions a sequence may hold.
+    fn context(&self) -> usize;
+
+    /// The domain in which its logits are reproducible: backend and kernel level, weight and KV
+    /// formats, rotation.
+    fn domain(&self) -> String;
+
+    /// Format of most of the packed weights.
+    fn weight_format(&self) -> WeightFormat;
+
+    /// Element type of stored keys and values.
+    fn kv_type(&self) -> KvType;
+
+    /// Opens an empty sequence.
+    fn open(&mut self) -> SequenceId;
+
+    /// Opens a sequence that shares the committed positions of another.
+    fn fork(&mut self, from: SequenceId) -> SequenceId;
+
+    /// Closes a sequence.
+    fn close(&mut self, sequence: SequenceId);
+
+    /// Committed positions of a sequence.
+    fn committed(&self, sequence: SequenceId) -> usize;
+
+    /// Runs one pass over a batch; its rows stay readable until the next.
+    fn forward(&mut self, batch: &[BatchItem<'_>]) -> Result<(), ForwardError>;
+
+    /// Logits `[vocab]` of the token after `node`, for a node whose row was wanted.
+    ///
+    /// # Panics
+    /// If the row was not asked for in the last pass.
+    fn logits(&self, item: usize, node: NodeId) -> &[f32];
+
+    /// Keeps the rows of an ascending path of the last tree, from its root; drops the others.
+    fn commit(&mut self, sequence: SequenceId, path: &[NodeId]);
+
+    /// Forgets the committed positions from `length` on.
+    fn truncate(&mut self, sequence: SequenceId, length: usize);
+
+    /// Key and value of a committed position, `[head_size]` each, for tests and debugging.
+    fn key_value(&self, sequence: SequenceId, at: KvPosition, key: &mut [f32], value: &mut [f32]);
+}
+
+/// Where a key and its value are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvPosition {
+    /// Layer.
+    pub layer: usize,
+    /// Key-value head.
+    pub head: usize,
+    /// Position in the sequence.
+    pub position: usize,
+}
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Weight format; as stored by default.
+    pub format: Option<WeightFormat>,
+    /// KV type; f32 with f32 weights and bf16 otherwise by default.
+    pub kv_type: Option<KvType>,
+    /// Longest sequence in tokens; the model's own context by default.
+    pub context: Option<usize>,
+    /// KV positions all sequences may hold together; by default what one sequence of the whole
+    /// context and its widest tree need.
+    pub cache_positions: Option<usize>,
+}
+
+/// A model on a backend.
+pub struct Model<B: Backend> {
+    backend: Arc<B>,
+    spec: ModelSpec,
+    decoder: Decoder,
+    weights: Weights<B>,
+    rotation: Rotation,
+    cache: KvCache<B>,
+    activations: B::Activations,
+    context: usize,
+    weight_format: WeightFormat,
+    kv_type: KvType,
+    pass: PassArrays,
+}
+
+/// The small arrays of a pass, kept so that a pass allocates nothing.
+#[derive(Default)]
+struct PassArrays {
+    tokens: Vec<u32>,
+    rotation: Vec<f32>,
+    subtree_end: Vec<u32>,
+    depth: Vec<u32>,
+    blocks: Vec<BlockId>,
+    spans: Vec<SpanLayout>,
+    wanted: Vec<u32>,
+    items: Vec<ItemRows>,
+}
+
+#[derive(Clone, Copy)]
+struct ItemRows {
+    first_wanted: usize,
+    /// First node with a wanted row; those after it have one too.
+    first_node: usize,
+    end: usize,
+}
+
+/// Rows and wanted rows that activations are made for at load; wider passes grow them once.
+const WARM_ROWS: usize = 64;
+
+impl<B: Backend> Model<B> {
+    /// Packs a checkpoint's weights and prepares an empty cache.
+    pub fn load(
+        backend: Arc<B>,
+        checkpoint: &Checkpoint,
+        options: LoadOptions,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Self, ModelError> {
+        let spec = checkpoint.spec().clone();
+        let decoder = Decoder::record(&spec);
+        let weights = decoder.load(backend.as_ref(), checkpoint, options.format, progress)?;
+        let weight_format =
+            options.format.unwrap_or_else(|| running_format(checkpoint.stored_format()));
+        let kv_type = options.kv_type.unwrap_or(match weight_format {
+            WeightFormat::F32 => KvType::F32,
+            _ => KvType::Bf16,
+        });
+        let context = options.context.unwrap_or(spec.context);
+        let shape = KvShape {
+            layers: spec.layers.len(),
+            kv_heads: spec.kv_heads,
+            head_size: spec.head_size,
+            kv_type,
+        };
+        let positions =
+            options.cache_positions.unwrap_or(context.saturating_add(foretoken_core::MAX_NODES));
+        let cache = KvCache::new(backend.as_ref(), shape, positions.div_ceil(CHUNK));
+        let activations = backend.activations(&decoder.program, WARM_ROWS, WARM_ROWS);
+        let rotation = Rotation::new(&spec.rope, context);
+        Ok(Self {
+            backend,
+            spec,
+            decoder,
+            weights,
+            rotation,
+            cache,
+            activations,
+            context,
+            weight_format,
+            kv_type,
+            pass: PassArrays::default(),
+        })
+    }
+
+    /// Lays the rows of a batch out one sequence after the other.
+    fn lay_out(&mut self, batch: &[BatchItem<'_>]) {
+        let pass = &mut self.pass;
+        pass.clear();
+        let width = self.rotation.width();
+        let rows: usize = batch.iter().map(|item| item.tree.len()).sum();
+        pass.rotation.resize(rows * width, 0.0);
+        for item in batch {
+            let (first, nodes) = (pass.tokens.len(), item.tree.len());
+            let base = self.cache.committed(item.sequence);
+            let first_block = pass.blocks.len();
+            pass.tokens.extend_from_slice(item.tree.tokens());
+            pass.subtree_end.extend_from_slice(item.tree.subtree_ends());
+            pass.depth.extend_from_slice(item.tree.depths());
+            pass.blocks.extend_from_slice(self.cache.blocks(item.sequence));
+            pass.spans.push(SpanLayout {
+                rows: range(first, first + nodes),
+                base,
+                blocks: range(first_block, pass.blocks.len()),
+            });
+            for (row, &depth) in (first..).zip(item.tree.depths()) {
+                let angles = &mut pass.rotation[row * width..(row + 1) * width];
+                self.rotation.fill(base as u32 + depth, angles);
+            }
+            let first_node = match item.wants {
+                Wants::Nothing => nodes,
+                Wants::Last => nodes - 1,
+                Wants::All => 0,
+            };
+            pass.items.push(ItemRows { first_wanted: pass.wanted.len(), first_node, end: nodes });
+            pass.wanted.extend((first + first_node) as u32..(first + nodes) as u32);
+        }
+    }
+}
+
+impl PassArrays {
+    fn clear(&mut self) {
+        self.tokens.clear();
+        self.subtree_end.clear();
+        self.depth.clear();
+        self.blocks.clear();
+        self.spans.clear();
+        self.wanted.clear();
+        self.items.clear();
+    }
+}
+
+fn range(start: usize, end: usize) -> Range32 {
+    Range32 { start: start as u32, end: end as u32 }
+}
+
+impl<B: Backend> Target for Model<B> {
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn context(&self) -> usize {
+        self.context
+    }
+
+    fn domain(&self) -> String {
+        format!(
+            "{} weights={} kv={:?} rope={:?} context={}",
+            self.backend.name(),
+            self.weight_format.name(),
+            self.kv_type,
+            self.spec.rope,
+            self.context
+        )
+    }
+
+    fn weight_format(&self) -> WeightFormat {
+        self.weight_format
+    }
+
+    fn kv_type(&self) -> KvType {
+        self.kv_type
+    }
+
+    fn open(&mut self) -> SequenceId {
+        self.cache.open()
+    }
+
+    fn fork(&mut self, from: SequenceId) -> SequenceId {
+        self.cache.fork(from)
+    }
+
+    fn close(&mut self, sequence: SequenceId) {
+        self.cache.close(sequence);
+    }
+
+    fn committed(&self, sequence: SequenceId) -> usize {
+        self.cache.committed(sequence)
+    }
+
+    fn forward(&mut self, batch: &[BatchItem<'_>]) -> Result<(), ForwardError> {
+        let vocab = self.spec.vocab;
+        let mut tokens = batch.iter().flat_map(|item| item.tree.tokens());
+        if let Some(&token) = tokens.find(|&&token| token as usize >= vocab) {
+            return Err(ForwardError::Token { token, vocab });
+        }
+        for item in batch {
+            self.cache.prepare(self.backend.as_ref(), item.sequence, item.tree.len())?;
+        }
+        self.lay_out(batch);
+        let pass = Pass {
+            tokens: &self.pass.tokens,
+            rotation: &self.pass.rotation,
+            subtree_end: &self.pass.subtree_end,
+            depth: &self.pass.depth,
+            blocks: &self.pass.blocks,
+            spans: &self.pass.spans,
+            wanted: &self.pass.wanted,
+        };
+        let (program, activations) = (&self.decoder.program, &mut self.activations);
+        self.backend.run(program, &self.weights, &pass, activations, &mut self.cache.store);
+        Ok(())
+    }
+
+    fn logits(&self, item: usize, node: NodeId) -> &[f32] {
+        let rows = self.pass.items[item];
+        assert!((rows.first_node..rows.end).contains(&node), "the row was asked for");
+        let row = rows.first_wanted + node - rows.first_node;
+        self.backend.row(&self.activations, self.decoder.logits, row)
+    }
+
+    fn commit(&mut self, sequence: SequenceId, path: &[NodeId]) {
+        self.cache.commit(self.backend.as_ref(), sequence, path);
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, length: usize) {
+        self.cache.truncate(sequence, length);
+    }
+
+    fn key_value(&self, sequence: SequenceId, at: KvPosition, key: &mut [f32], value: &mut [f32]) {
+        let slot = self.cache.slot(sequence, at.position);
+        self.backend.read_kv(&self.cache.store, at.layer, at.head, slot, key, value);
+    }
+}
