@@ -186,7 +186,15 @@ pub trait Backend: Send + Sync + 'static {
     fn copy_kv(&self, kv: &mut Self::Kv, moves: &[(Slot, Slot)]);
 
     /// Reads one head's key and value at a slot as f32, each `[head_size]`.
-    fn read_kv(&self, kv: &Self::Kv, layer: usize, head: usize, slot: Slot, key: &mut [f32], value: &mut [f32]);
+    fn read_kv(
+        &self,
+        kv: &Self::Kv,
+        layer: usize,
+        head: usize,
+        slot: Slot,
+        key: &mut [f32],
+        value: &mut [f32],
+    );
 
     /// Runs one pass.
     ///
@@ -203,5 +211,10 @@ pub trait Backend: Send + Sync + 'static {
         Self: Sized;
 
     /// A row of a buffer after a pass, valid until the next.
-    fn row<'a>(&self, activations: &'a Self::Activations, buffer: BufferId, row: usize) -> &'a [f32];
+    fn row<'a>(
+        &self,
+        activations: &'a Self::Activations,
+        buffer: BufferId,
+        row: usize,
+    ) -> &'a [f32];
 }

@@ -98,7 +98,9 @@ pub enum PackError {
         found: usize,
     },
     /// A block format's block does not divide the row.
-    #[error("tensor `{name}` has rows of {cols} values, which is no multiple of its block of {block}")]
+    #[error(
+        "tensor `{name}` has rows of {cols} values, which is no multiple of its block of {block}"
+    )]
     Block {
         /// Tensor name.
         name: String,

@@ -1,3 +1,8 @@
 //! placeholder
-mod backend; mod format; mod program;
-pub use backend::*; pub use format::*; pub use program::*;
+pub mod arithmetic;
+mod backend;
+mod format;
+mod program;
+pub use backend::*;
+pub use format::*;
+pub use program::*;
