@@ -1,3 +1,38 @@
-//! placeholder
+//! Models as files: checkpoints, configurations, tokenizers, chat templates and the one decoder.
+//!
+//! A [`ModelSource`] says where the files are, a [`Checkpoint`] opens them and understands their
+//! configuration as a [`ModelSpec`], and the decoder records its program from that. Files are not
+//! trusted: every reader checks its arithmetic, bounds what it allocates by the size of the file, and
+//! names the file and the key or tensor at fault.
+//!
+//! This crate knows no drafting method, reads no environment and prints nothing.
+
+mod arch;
+mod checkpoint;
+mod config;
+mod error;
+#[doc(hidden)]
+pub mod fuzz;
+mod gguf;
+mod mmap;
+mod rope;
+mod safetensors;
+mod source;
 mod spec;
+mod stop;
+mod tokenizer;
+
+pub use arch::{ARCHES, Family, GgufFamily, QkRows};
+pub use checkpoint::{Checkpoint, GenerationDefaults, OpenOptions, Tensor, TensorInfo};
+pub use config::{Config, KeyLists, UnknownKeys};
+pub use error::{ConfigError, ModelError, TensorError};
+pub use gguf::{ArrayValue, Gguf, GgufError, GgufTensor, TensorType, Value};
+pub use rope::Rotation;
+pub use safetensors::SafetensorsError;
+pub use source::{HubEnvironment, ModelSource};
 pub use spec::*;
+pub use stop::{StopError, StopSearch, StopStep};
+pub use tokenizer::{
+    AddSpecial, ParseSpecial, PieceKind, TextStream, Tokenizer, TokenizerError, VocabularyFiles,
+    VocabularyMismatch,
+};

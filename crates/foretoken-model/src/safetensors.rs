@@ -1,0 +1,117 @@
+//! Headers of safetensors files.
+//!
+//! The `safetensors` crate parses the header's JSON and checks that the tensors follow one another
+//! without holes or overlaps; the arithmetic that relates them to the file is done here, checked.
+
+use std::ops::Range;
+
+use foretoken_tensor::WeightFormat;
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use thiserror::Error;
+
+/// Longest header, in bytes, as in the reference implementation.
+const MAX_HEADER: u64 = 100_000_000;
+/// Bytes of the header's length.
+const PREFIX: usize = 8;
+
+/// Why a safetensors header could not be read.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SafetensorsError {
+    /// Fewer bytes than the smallest file has.
+    #[error(
+        "the file has {found} bytes and is too short for a safetensors file; download it again"
+    )]
+    TooShort {
+        /// Bytes of the file.
+        found: usize,
+    },
+    /// A header beyond the limit.
+    #[error("the header claims {length} bytes; the limit is {limit}")]
+    HeaderTooLarge {
+        /// The claimed length.
+        length: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The file ends inside its header.
+    #[error(
+        "the header claims {length} bytes where {left} are left; the file is truncated, download it again"
+    )]
+    HeaderTruncated {
+        /// The claimed length.
+        length: u64,
+        /// Bytes left.
+        left: usize,
+    },
+    /// A header that is not the expected JSON, or whose offsets contradict the shapes.
+    #[error("the header is invalid: {0}")]
+    Header(String),
+    /// The tensors do not fill the rest of the file exactly.
+    #[error(
+        "the tensors need {needed} bytes where {found} follow the header; the file is truncated or \
+         damaged, download it again"
+    )]
+    Length {
+        /// Bytes the header describes.
+        needed: usize,
+        /// Bytes that follow it.
+        found: usize,
+    },
+}
+
+/// A tensor of a safetensors file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredTensor {
+    /// Name, such as `model.norm.weight`.
+    pub(crate) name: String,
+    /// Sizes, outermost first.
+    pub(crate) shape: Vec<usize>,
+    /// The format, or the name of the type where it cannot be computed with.
+    pub(crate) format: Result<WeightFormat, String>,
+    /// Where the data lie in the file.
+    pub(crate) range: Range<usize>,
+}
+
+/// Reads the header of `bytes`, which are a whole file; tensors in order of their names.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<StoredTensor>, SafetensorsError> {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
+        return Err(SafetensorsError::TooShort { found: bytes.len() });
+    };
+    let length = u64::from_le_bytes(*prefix);
+    if length > MAX_HEADER {
+        return Err(SafetensorsError::HeaderTooLarge { length, limit: MAX_HEADER });
+    }
+    let Some((header, data)) = rest.split_at_checked(length as usize) else {
+        return Err(SafetensorsError::HeaderTruncated { length, left: rest.len() });
+    };
+    let metadata: Metadata = serde_json::from_slice(header)
+        .map_err(|error| SafetensorsError::Header(error.to_string()))?;
+    // Not the crate's own check, whose sum can overflow on hostile offsets.
+    if metadata.data_len() != data.len() {
+        return Err(SafetensorsError::Length { needed: metadata.data_len(), found: data.len() });
+    }
+    let start = PREFIX + header.len();
+    let mut tensors: Vec<StoredTensor> = metadata
+        .tensors()
+        .into_iter()
+        .map(|(name, info)| StoredTensor {
+            name,
+            shape: info.shape.clone(),
+            format: format(info.dtype),
+            range: start + info.data_offsets.0..start + info.data_offsets.1,
+        })
+        .collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(tensors)
+}
+
+fn format(dtype: Dtype) -> Result<WeightFormat, String> {
+    match dtype {
+        Dtype::F32 => Ok(WeightFormat::F32),
+        Dtype::F16 => Ok(WeightFormat::F16),
+        Dtype::BF16 => Ok(WeightFormat::Bf16),
+        other => Err(other.to_string()),
+    }
+}
