@@ -1,0 +1,133 @@
+//! The activation buffers and scratch of one program.
+//!
+//! Buffers are plain row-major f32 matrices. During a pass the workers write disjoint parts of them
+//! through shared references; the accessors say what they rely on.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use foretoken_tensor::arithmetic::GROUP;
+use foretoken_tensor::{BufferId, BufferSpec, Op, Program, RowSet};
+
+use crate::kernels::attention::Scratch;
+use crate::memory::Memory;
+
+/// Activation buffers of a [`CpuBackend`](crate::CpuBackend).
+#[derive(Debug)]
+pub struct CpuActivations {
+    buffers: Vec<Buffer>,
+    /// The quantised input of the projections of the moment.
+    pub(crate) quantized: Quantized,
+    /// Per worker.
+    pub(crate) scratch: Vec<Mutex<Scratch>>,
+    /// Rows the buffers hold.
+    capacity: usize,
+    wanted: usize,
+}
+
+#[derive(Debug)]
+struct Buffer {
+    spec: BufferSpec,
+    values: Memory<f32>,
+}
+
+/// Rows of quantised activations, `[rows][width]` with `width` a multiple of 32.
+#[derive(Debug)]
+pub(crate) struct Quantized {
+    /// Widest row of the program.
+    width: usize,
+    pub(crate) values: Memory<i8>,
+    pub(crate) scales: Memory<f32>,
+    pub(crate) sums: Memory<i32>,
+}
+
+impl CpuActivations {
+    pub(crate) fn new(program: &Program, rows: usize, wanted: usize, workers: usize) -> Self {
+        let buffers = program
+            .buffers()
+            .iter()
+            .map(|spec| Buffer { spec: *spec, values: Memory::zeroed(0) })
+            .collect();
+        let inputs = program.ops().iter().filter_map(|op| match op {
+            Op::Linear { input, .. } => Some(program.buffers()[input.index()].width),
+            _ => None,
+        });
+        let quantized = Quantized {
+            width: inputs.max().unwrap_or(0).next_multiple_of(GROUP),
+            values: Memory::zeroed(0),
+            scales: Memory::zeroed(0),
+            sums: Memory::zeroed(0),
+        };
+        let scratch = (0..workers).map(|_| Mutex::default()).collect();
+        let mut activations = Self { buffers, quantized, scratch, capacity: 0, wanted: 0 };
+        activations.reserve(rows, wanted);
+        activations
+    }
+
+    /// Makes room for a pass; does nothing when there is.
+    pub(crate) fn reserve(&mut self, rows: usize, wanted: usize) {
+        if rows <= self.capacity && wanted <= self.wanted {
+            return;
+        }
+        self.capacity = self.capacity.max(rows);
+        self.wanted = self.wanted.max(wanted);
+        for buffer in &mut self.buffers {
+            let rows = match buffer.spec.rows {
+                RowSet::All => self.capacity,
+                RowSet::Wanted => self.wanted,
+            };
+            buffer.values.reserve(rows * buffer.spec.width);
+        }
+        let values = self.capacity.max(self.wanted) * self.quantized.width;
+        self.quantized.values.reserve(values);
+        self.quantized.scales.reserve(values / GROUP);
+        self.quantized.sums.reserve(values / GROUP);
+    }
+
+    /// Makes room for attention with `group` query heads per KV head.
+    pub(crate) fn reserve_scratch(&mut self, group: usize, head_size: usize) {
+        for scratch in &mut self.scratch {
+            let scratch = scratch.get_mut().unwrap_or_else(PoisonError::into_inner);
+            scratch.reserve(self.capacity, group, head_size);
+        }
+    }
+
+    pub(crate) fn spec(&self, buffer: BufferId) -> BufferSpec {
+        self.buffers[buffer.index()].spec
+    }
+
+    /// Whole rows, to read.
+    ///
+    /// # Safety
+    /// Nobody writes them while the result lives.
+    pub(crate) unsafe fn read(&self, buffer: BufferId, rows: Range<usize>) -> &[f32] {
+        let width = self.spec(buffer).width;
+        // SAFETY: passed on.
+        unsafe { self.view(buffer, rows.start * width..rows.end * width) }
+    }
+
+    /// Values counted from the start of the buffer, to read.
+    ///
+    /// # Safety
+    /// Nobody writes them while the result lives.
+    pub(crate) unsafe fn view(&self, buffer: BufferId, range: Range<usize>) -> &[f32] {
+        // SAFETY: passed on.
+        unsafe { self.buffers[buffer.index()].values.view(range) }
+    }
+
+    /// Values counted from the start of the buffer, to write.
+    ///
+    /// # Safety
+    /// Nobody else uses them while the result lives.
+    #[expect(clippy::mut_from_ref, reason = "that is its purpose; the contract excludes aliases")]
+    pub(crate) unsafe fn write(&self, buffer: BufferId, range: Range<usize>) -> &mut [f32] {
+        // SAFETY: passed on.
+        unsafe { self.buffers[buffer.index()].values.part(range) }
+    }
+
+    /// A row, after a pass.
+    pub(crate) fn row(&self, buffer: BufferId, row: usize) -> &[f32] {
+        let Buffer { spec, values } = &self.buffers[buffer.index()];
+        &values[row * spec.width..(row + 1) * spec.width]
+    }
+}

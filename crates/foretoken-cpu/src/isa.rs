@@ -1,0 +1,145 @@
+//! Instruction set levels: their names, their order, and proof that this machine has one.
+//!
+//! A proof token is a value of zero size that only detection creates. Whoever holds one may execute
+//! that level's instructions, so functions that take a token are sound to call. The environment is
+//! not read here: a cap is an option of the backend.
+
+use std::fmt;
+
+/// An instruction set level, in rising order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Portable code.
+    Scalar,
+    /// AVX2 with FMA and F16C (x86-64 from 2013).
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL with VNNI (x86-64 servers from 2019, AMD from Zen 4).
+    Avx512,
+}
+
+impl Isa {
+    /// Every level, in rising order.
+    pub const ALL: &[Self] = &[Self::Scalar, Self::Avx2, Self::Avx512];
+
+    /// The name users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// The level of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|isa| isa.name() == name)
+    }
+
+    /// Whether this machine has the level.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            Self::Avx2 => Avx2::detect().is_some(),
+            Self::Avx512 => Avx512::detect().is_some(),
+        }
+    }
+
+    /// The highest level of this machine that is not above `cap`.
+    pub fn best(cap: Option<Self>) -> Self {
+        let allowed = |isa: &Self| cap.is_none_or(|cap| *isa <= cap) && isa.is_available();
+        Self::ALL.iter().copied().rev().find(allowed).unwrap_or(Self::Scalar)
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Needs no proof: portable code.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Portable {
+    /// # Safety
+    /// None is needed; the name keeps the levels alike.
+    pub(crate) unsafe fn assume() -> Self {
+        Self
+    }
+}
+
+/// Proof that AVX2, FMA and F16C may be executed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx2(());
+
+/// Proof that AVX-512 F, BW, DQ, VL and VNNI (and AVX2, FMA and F16C) may be executed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx512(());
+
+macro_rules! detected {
+    ($($feature:tt)+) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            true $(&& std::arch::is_x86_feature_detected!($feature))+
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            false
+        }
+    }};
+}
+
+impl Avx2 {
+    /// Asks the machine.
+    pub(crate) fn detect() -> Option<Self> {
+        detected!("avx2" "fma" "f16c").then_some(Self(()))
+    }
+
+    /// # Safety
+    /// [`Avx2::detect`] has succeeded in this process.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+impl Avx512 {
+    /// Asks the machine.
+    pub(crate) fn detect() -> Option<Self> {
+        let all = detected!("avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vnni");
+        (all && Avx2::detect().is_some()).then_some(Self(()))
+    }
+
+    /// # Safety
+    /// [`Avx512::detect`] has succeeded in this process.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_rise() {
+        for isa in Isa::ALL {
+            assert_eq!(Isa::parse(isa.name()), Some(*isa));
+        }
+        assert!(Isa::ALL.is_sorted());
+        assert_eq!(Isa::parse("AVX2"), None);
+    }
+
+    #[test]
+    fn a_cap_is_never_exceeded() {
+        for cap in Isa::ALL {
+            let best = Isa::best(Some(*cap));
+            assert!(best <= *cap && best.is_available());
+            assert!(!cap.is_available() || best == *cap);
+        }
+        assert!(Isa::best(None) >= Isa::best(Some(Isa::Avx2)));
+    }
+}

@@ -1,0 +1,23 @@
+//! The kernels, one file each.
+//!
+//! `fma`, `dot`, `quantize`, `norm`, `rotate`, `swiglu`, `softmax` and `exp` are written once over
+//! [`Simd`](crate::simd::Simd) and compiled per level by [`table`](crate::table). `linear`, `attention`
+//! and `rows` cut the operators of a program into work for the threads and call the table; they hold no
+//! vector code.
+
+pub(crate) mod attention;
+pub(crate) mod dot;
+pub(crate) mod exp;
+pub(crate) mod fma;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod q4_0;
+pub(crate) mod q8_0;
+pub(crate) mod quantize;
+pub(crate) mod rotate;
+pub(crate) mod rows;
+pub(crate) mod softmax;
+pub(crate) mod swiglu;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Projections: quantise the input once if any weight is quantised, then all parts in one phase.
+//!
+//! `[rows, inputs] x [outputs, inputs]^T`, weights in panels of sixteen outputs (see
+//! [`pack`](crate::pack)). Work is cut into units of up to four panels and all rows; a unit streams its
+//! weights from memory once, whatever the number of rows: rows go in blocks of 64, and the panels are cut
+//! along the inputs so that each cut stays in the second-level cache while the rows pass over it.
+//! Workers claim units, so a thread that is interrupted delays nobody.
+
+use std::ops::Range;
+
+use foretoken_tensor::arithmetic::GROUP;
+use foretoken_tensor::{BufferId, Projection, WeightFormat, Write};
+use half::{bf16, f16};
+
+use super::dot::{Dot, Quants};
+use super::fma::{Fma, Weight};
+use super::q4_0::Q4_0;
+use super::q8_0::Q8_0;
+use super::quantize::Quantize;
+use crate::pack::CpuMatrix;
+use crate::pool::Worker;
+use crate::run::Run;
+use crate::simd::LANES;
+
+/// Panels of a unit.
+const PANELS: usize = 4;
+/// Rows that share a unit's weights in one sweep.
+const ROWS: usize = 64;
+/// Bytes of one panel that all row blocks pass over before the next.
+const CUT: usize = 16 << 10;
+
+/// `[ROWS][PANELS * 16]`.
+#[repr(align(64))]
+struct Accumulators([f32; ROWS * WIDTH]);
+
+const WIDTH: usize = PANELS * LANES;
+
+/// Part of one matrix, for some rows of the input.
+struct Unit<'a> {
+    matrix: &'a CpuMatrix,
+    panels: Range<usize>,
+    rows: Range<usize>,
+    input: BufferId,
+}
+
+/// Runs the operator; ends at a barrier of the caller's.
+pub(crate) fn linear(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts: &[Projection]) {
+    let matrix = |part: &Projection| &run.weights.matrices[part.weight.index()];
+    if parts.iter().any(|part| matrix(part).is_quantized()) {
+        quantize(run, worker, input);
+        worker.barrier();
+    }
+    let rows = run.rows(input);
+    let total: usize = parts.iter().map(|part| matrix(part).panels()).sum();
+    // Smaller units when there are too few to keep every worker busy to the end.
+    let per_unit = (total / (4 * worker.workers())).clamp(1, PANELS);
+    loop {
+        let mut unit = worker.claim();
+        let part = parts.iter().find(|part| {
+            let units = matrix(part).panels().div_ceil(per_unit);
+            let found = unit < units;
+            if !found {
+                unit -= units;
+            }
+            found
+        });
+        let Some(part) = part else { return };
+        let matrix = matrix(part);
+        let panels = unit * per_unit..matrix.panels().min((unit + 1) * per_unit);
+        let mut acc = Accumulators([0.0; ROWS * WIDTH]);
+        for start in (0..rows).step_by(ROWS) {
+            let rows = start..rows.min(start + ROWS);
+            acc.0[..rows.len() * WIDTH].fill(0.0);
+            let unit = Unit { matrix, panels: panels.clone(), rows, input };
+            multiply(run, &unit, &mut acc.0);
+            finish(run, &unit, part, &acc.0);
+        }
+    }
+}
+
+/// Quantises the input rows, split by groups.
+fn quantize(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
+    let width = run.activations.spec(input).width;
+    let groups = width.div_ceil(GROUP);
+    let target = &run.activations.quantized;
+    let mut share = worker.share(run.rows(input) * groups);
+    while !share.is_empty() {
+        let row = share.start / groups;
+        let end = share.end.min((row + 1) * groups);
+        let first = share.start % groups;
+        // SAFETY: the input is complete and no worker writes it in this phase; each group is written
+        // by the one worker whose share holds it.
+        unsafe {
+            let x = &run.activations.read(input, row..row + 1)[first * GROUP..];
+            let len = x.len().min((end - share.start) * GROUP);
+            (run.table.quantize)(Quantize {
+                x: &x[..len],
+                quants: target.values.part(share.start * GROUP..end * GROUP),
+                scales: target.scales.part(share.start..end),
+                sums: target.sums.part(share.start..end),
+            });
+        }
+        share.start = end;
+    }
+}
+
+fn multiply(run: &Run<'_>, unit: &Unit<'_>, acc: &mut [f32]) {
+    match unit.matrix.format() {
+        WeightFormat::F32 => floats::<f32>(run, run.table.fma_f32, unit, acc),
+        WeightFormat::F16 => floats::<f16>(run, run.table.fma_f16, unit, acc),
+        WeightFormat::Bf16 => floats::<bf16>(run, run.table.fma_bf16, unit, acc),
+        WeightFormat::Q8_0 => groups::<Q8_0>(run, run.table.dot_q8_0, unit, acc),
+        WeightFormat::Q4_0 => groups::<Q4_0>(run, run.table.dot_q4_0, unit, acc),
+        other => unreachable!("no matrix is packed as {other}"),
+    }
+}
+
+fn floats<W: Weight>(run: &Run<'_>, kernel: fn(Fma<'_, W>), unit: &Unit<'_>, acc: &mut [f32]) {
+    let inputs = unit.matrix.cols();
+    // SAFETY: the input is complete and no worker writes it in this phase.
+    let x = unsafe { run.activations.read(unit.input, unit.rows.clone()) };
+    let w = unit.matrix.floats::<W>(unit.panels.clone());
+    let cut = if unit.rows.len() == 1 { inputs } else { CUT / (LANES * size_of::<W>()) };
+    for start in (0..inputs).step_by(cut.max(1)) {
+        kernel(Fma {
+            rows: unit.rows.len(),
+            panels: unit.panels.len(),
+            steps: cut.min(inputs - start),
+            x: &x[start..],
+            x_stride: inputs,
+            w: &w[start * LANES..],
+            w_panel: inputs * LANES,
+            w_step: LANES,
+            acc,
+            acc_stride: WIDTH,
+        });
+    }
+}
+
+fn groups<Q: Quants>(run: &Run<'_>, kernel: fn(Dot<'_>), unit: &Unit<'_>, acc: &mut [f32]) {
+    let groups = unit.matrix.cols().div_ceil(GROUP);
+    let of_rows = unit.rows.start * groups..unit.rows.end * groups;
+    let quantized = &run.activations.quantized;
+    // SAFETY: the quantised input is complete and no worker writes it in this phase.
+    let (x, x_scale, x_sum) = unsafe {
+        (
+            quantized.values.view(of_rows.start * GROUP..of_rows.end * GROUP),
+            quantized.scales.view(of_rows.clone()),
+            quantized.sums.view(of_rows),
+        )
+    };
+    let cut = if unit.rows.len() == 1 { groups } else { CUT / Q::BYTES };
+    for (at, panel) in unit.panels.clone().enumerate() {
+        let (scales, quants) = unit.matrix.groups(panel);
+        for start in (0..groups).step_by(cut.max(1)) {
+            kernel(Dot {
+                rows: unit.rows.len(),
+                groups: cut.min(groups - start),
+                x: &x[start * GROUP..],
+                x_stride: groups * GROUP,
+                x_scale: &x_scale[start..],
+                x_sum: &x_sum[start..],
+                scales: &scales[start * LANES..],
+                quants: &quants[start * Q::BYTES..],
+                acc: &mut acc[at * LANES..],
+                acc_stride: WIDTH,
+            });
+        }
+    }
+}
+
+/// Adds the bias and writes the result.
+fn finish(run: &Run<'_>, unit: &Unit<'_>, part: &Projection, acc: &[f32]) {
+    let outputs = unit.matrix.rows();
+    let columns = unit.panels.start * LANES..outputs.min(unit.panels.end * LANES);
+    let bias = part.bias.map(|bias| &run.weights.vectors[bias.index()].0[columns.clone()]);
+    for (row, acc) in unit.rows.clone().zip(acc.chunks_exact(WIDTH)) {
+        let at = row * outputs;
+        // SAFETY: these columns belong to this unit alone, and no worker reads the output in this phase.
+        let out = unsafe { run.activations.write(part.out, at + columns.start..at + columns.end) };
+        for (i, (out, acc)) in out.iter_mut().zip(acc).enumerate() {
+            let y = bias.map_or(*acc, |bias| acc + bias[i]);
+            *out = match part.write {
+                Write::Store => y,
+                Write::Add => *out + y,
+            };
+        }
+    }
+}

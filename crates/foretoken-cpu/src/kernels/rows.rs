@@ -1,0 +1,158 @@
+//! The operators that treat rows (or heads, or values) one by one, cut into even shares.
+//!
+//! All of them read and write a row once from the nearer caches; their time is that of a barrier.
+
+use foretoken_tensor::{BufferId, KvType, MatrixId, VectorId};
+use half::bf16;
+
+use crate::kv::KvElement;
+use crate::pool::Worker;
+use crate::run::Run;
+use crate::simd::LANES;
+
+/// `out[r] = table[token[r]]`.
+pub(crate) fn embed(run: &Run<'_>, worker: &Worker<'_>, table: MatrixId, out: BufferId) {
+    let matrix = &run.weights.matrices[table.index()];
+    let width = matrix.cols();
+    for row in worker.share(run.rows(out)) {
+        // SAFETY: a row belongs to one worker's share.
+        let out = unsafe { run.activations.write(out, row * width..(row + 1) * width) };
+        matrix.read_row(run.pass.tokens[row] as usize, out);
+    }
+}
+
+/// A norm of each row, of `input` into `out`.
+pub(crate) fn rms_norm(
+    run: &Run<'_>,
+    worker: &Worker<'_>,
+    (input, out): (BufferId, BufferId),
+    weight: VectorId,
+    eps: f32,
+) {
+    let width = run.activations.spec(input).width;
+    let weight = &run.weights.vectors[weight.index()].0;
+    for row in worker.share(run.rows(input)) {
+        // SAFETY: nobody writes the input in this phase; a row of the output belongs to one share.
+        unsafe {
+            let out = run.activations.write(out, row * width..(row + 1) * width);
+            out.copy_from_slice(run.activations.read(input, row..row + 1));
+            (run.table.norm)(out, weight, eps);
+        }
+    }
+}
+
+/// A norm of each head, in place.
+pub(crate) fn head_norm(
+    run: &Run<'_>,
+    worker: &Worker<'_>,
+    buffer: BufferId,
+    weight: VectorId,
+    eps: f32,
+) {
+    let weight = &run.weights.vectors[weight.index()].0;
+    let heads = run.activations.spec(buffer).width / weight.len();
+    for head in worker.share(run.rows(buffer) * heads) {
+        // SAFETY: a head of a row belongs to one worker's share.
+        let values = unsafe {
+            run.activations.write(buffer, head * weight.len()..(head + 1) * weight.len())
+        };
+        (run.table.norm)(values, weight, eps);
+    }
+}
+
+/// Rotates each head, in place.
+pub(crate) fn rotate(run: &Run<'_>, worker: &Worker<'_>, buffer: BufferId, head_size: usize) {
+    let heads = run.activations.spec(buffer).width / head_size;
+    let angles = run.pass.rotation.len() / run.pass.tokens.len();
+    for head in worker.share(run.rows(buffer) * heads) {
+        let row = head / heads;
+        let angles = &run.pass.rotation[row * angles..(row + 1) * angles];
+        let (cos, sin) = angles.split_at(angles.len() / 2);
+        // SAFETY: a head of a row belongs to one worker's share.
+        let values =
+            unsafe { run.activations.write(buffer, head * head_size..(head + 1) * head_size) };
+        (run.table.rotate)(values, cos, sin);
+    }
+}
+
+/// Stores each row's keys and values in its slot.
+pub(crate) fn store_kv(
+    run: &Run<'_>,
+    worker: &Worker<'_>,
+    (keys, values): (BufferId, BufferId),
+    layer: usize,
+) {
+    match run.kv.shape().kv_type {
+        KvType::F32 => store_as::<f32>(run, worker, (keys, values), layer),
+        KvType::Bf16 => store_as::<bf16>(run, worker, (keys, values), layer),
+    }
+}
+
+/// Heads are the outer order: a cache line of keys holds neighbouring positions of one head, and
+/// belongs to one worker that way.
+fn store_as<W: KvElement>(
+    run: &Run<'_>,
+    worker: &Worker<'_>,
+    (keys, values): (BufferId, BufferId),
+    layer: usize,
+) {
+    let size = run.kv.shape().head_size;
+    let rows = run.rows(keys);
+    let share = worker.share(rows * run.kv.shape().kv_heads);
+    for span in run.pass.spans() {
+        for row in span.rows.range() {
+            let slot = Run::slot(&span, row - span.rows.start as usize);
+            let before = |bound: usize| bound.saturating_sub(row).div_ceil(rows);
+            for head in before(share.start)..before(share.end) {
+                let part = head * size..(head + 1) * size;
+                // SAFETY: nobody writes keys and values in this phase. Slots of a pass are distinct and
+                // the item `head * rows + row` belongs to one share; `W` is the store's type.
+                unsafe {
+                    let keys = &run.activations.read(keys, row..row + 1)[part.clone()];
+                    let values = &run.activations.read(values, row..row + 1)[part];
+                    run.kv.store::<W>((layer, head), slot, keys, values);
+                }
+            }
+        }
+    }
+}
+
+/// `out = silu(gate) * up`, split by values.
+pub(crate) fn swiglu(
+    run: &Run<'_>,
+    worker: &Worker<'_>,
+    (gate, up): (BufferId, BufferId),
+    out: BufferId,
+) {
+    let values = run.rows(gate) * run.activations.spec(gate).width;
+    let share = worker.share(values.div_ceil(LANES));
+    let share = share.start * LANES..values.min(share.end * LANES);
+    // SAFETY: nobody writes `up`, nor `gate` unless it is the output, in this phase; the values of the
+    // output belong to one worker's share.
+    unsafe {
+        let up = run.activations.view(up, share.clone());
+        if gate != out {
+            let gate = run.activations.view(gate, share.clone());
+            run.activations.write(out, share.clone()).copy_from_slice(gate);
+        }
+        (run.table.swiglu)(run.activations.write(out, share), up);
+    }
+}
+
+/// `out[i] = input[source(i)]`.
+pub(crate) fn copy(
+    run: &Run<'_>,
+    worker: &Worker<'_>,
+    (input, out): (BufferId, BufferId),
+    source: impl Fn(usize) -> usize,
+) {
+    let width = run.activations.spec(input).width;
+    for row in worker.share(run.rows(out)) {
+        let from = source(row);
+        // SAFETY: nobody writes the input in this phase; a row of the output belongs to one share.
+        unsafe {
+            let from = run.activations.read(input, from..from + 1);
+            run.activations.write(out, row * width..(row + 1) * width).copy_from_slice(from);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Sixteen lanes of any machine: the vocabulary in which kernels are written once.
+//!
+//! The width is part of the arithmetic (sums over a row run in sixteen lanes), so every level offers
+//! exactly sixteen, as an array, two 256-bit registers or one of 512. Each method is one IEEE
+//! operation per lane, hence equal bits at every level. The trait is implemented by proof tokens:
+//! holding one makes its methods sound, and kernels that only use slices need no `unsafe`.
+//!
+//! Every method, and every kernel generic over [`Simd`], is `#[inline(always)]` and avoids closures:
+//! the code must end up inside a function that carries the level's `#[target_feature]`, see
+//! [`table`](crate::table).
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use half::{bf16, f16};
+
+/// Lanes of a vector.
+pub(crate) const LANES: usize = 16;
+
+/// Operations on sixteen lanes.
+pub(crate) trait Simd: Copy {
+    /// Sixteen f32.
+    type F: Copy;
+    /// Sixteen i32.
+    type I: Copy;
+    /// Sixteen times four unsigned bytes, ready for [`Simd::dot`].
+    type B: Copy;
+
+    /// Float accumulators (rows x panels) that fit the registers beside the operands of a tile.
+    const FLOAT_TILE: usize;
+    /// Rows whose integer and float accumulators fit the registers beside the operands of a tile.
+    const DOT_ROWS: usize;
+
+    /// The same value in every lane.
+    fn splat(self, value: f32) -> Self::F;
+    /// Reads lanes in order.
+    fn load(self, from: &[f32; LANES]) -> Self::F;
+    /// Reads bfloat16 lanes, exactly.
+    fn load_bf16(self, from: &[bf16; LANES]) -> Self::F;
+    /// Reads half-precision lanes, exactly.
+    fn load_f16(self, from: &[f16; LANES]) -> Self::F;
+    /// Writes lanes in order.
+    fn store(self, value: Self::F, to: &mut [f32; LANES]);
+    /// `a + b`.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The larger; `b` where either is no number.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; `b` where either is no number.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `-a`.
+    fn neg(self, a: Self::F) -> Self::F;
+    /// Nearest integer, ties to even.
+    fn round(self, a: Self::F) -> Self::F;
+    /// `2^n` for integers `n` within -126..=127; any value elsewhere.
+    fn pow2(self, n: Self::F) -> Self::F;
+    /// +0 where `x < limit`, else `value`.
+    fn zero_below(self, x: Self::F, limit: f32, value: Self::F) -> Self::F;
+    /// Lanes as signed bytes; they hold integers within -127..=127 (any byte for other values).
+    fn to_bytes(self, a: Self::F) -> [i8; LANES];
+
+    /// The same integer in every lane.
+    fn splat_i32(self, value: i32) -> Self::I;
+    /// Exact for magnitudes below 2^24.
+    fn to_float(self, a: Self::I) -> Self::F;
+    /// Reads bytes, lane after lane.
+    fn load_bytes(self, from: &[u8; 4 * LANES]) -> Self::B;
+    /// Reads the low (first) and the high nibbles of bytes.
+    fn load_nibbles(self, from: &[u8; 4 * LANES]) -> (Self::B, Self::B);
+    /// Adds to each lane the exact sum of its four products `weight * x`.
+    fn dot(self, sum: Self::I, weights: Self::B, x: [i8; 4]) -> Self::I;
+
+    /// Sum of the lanes, halving.
+    #[inline(always)]
+    fn sum(self, a: Self::F) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(a, &mut lanes);
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                lanes[lane] += lanes[lane + width];
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+
+    /// The largest lane.
+    #[inline(always)]
+    fn largest(self, a: Self::F) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(a, &mut lanes);
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                let (a, b) = (lanes[lane], lanes[lane + width]);
+                lanes[lane] = if a > b { a } else { b };
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+
+    /// Reads up to sixteen values; missing lanes are +0.
+    #[inline(always)]
+    fn load_part(self, from: &[f32]) -> Self::F {
+        let mut lanes = [0.0; LANES];
+        lanes[..from.len()].copy_from_slice(from);
+        self.load(&lanes)
+    }
+
+    /// Writes the first `to.len()` lanes, at most sixteen.
+    #[inline(always)]
+    fn store_part(self, value: Self::F, to: &mut [f32]) {
+        let mut lanes = [0.0; LANES];
+        self.store(value, &mut lanes);
+        to.copy_from_slice(&lanes[..to.len()]);
+    }
+}

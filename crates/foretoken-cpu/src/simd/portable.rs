@@ -1,0 +1,145 @@
+//! Sixteen lanes as an array: the twin that defines the others, and the fallback.
+
+use half::{bf16, f16};
+
+use super::{LANES, Simd};
+use crate::isa::Portable;
+
+/// Applies a function lane by lane.
+macro_rules! lanes {
+    (|$lane:ident| $value:expr) => {{
+        let mut out = [0.0; LANES];
+        for ($lane, to) in out.iter_mut().enumerate() {
+            *to = $value;
+        }
+        out
+    }};
+}
+
+impl Simd for Portable {
+    type F = [f32; LANES];
+    type I = [i32; LANES];
+    type B = [u8; 4 * LANES];
+
+    const FLOAT_TILE: usize = 1;
+    const DOT_ROWS: usize = 1;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::F {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Self::F {
+        *from
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[bf16; LANES]) -> Self::F {
+        lanes!(|i| f32::from_bits(u32::from(from[i].to_bits()) << 16))
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[f16; LANES]) -> Self::F {
+        lanes!(|i| from[i].to_f32())
+    }
+
+    #[inline(always)]
+    fn store(self, value: Self::F, to: &mut [f32; LANES]) {
+        *to = value;
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes!(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes!(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes!(|i| a[i] / b[i])
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        lanes!(|i| a[i].mul_add(b[i], c[i]))
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes!(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes!(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn neg(self, a: Self::F) -> Self::F {
+        lanes!(|i| -a[i])
+    }
+
+    #[inline(always)]
+    fn round(self, a: Self::F) -> Self::F {
+        lanes!(|i| a[i].round_ties_even())
+    }
+
+    #[inline(always)]
+    fn pow2(self, n: Self::F) -> Self::F {
+        lanes!(|i| f32::from_bits((n[i] as i32).wrapping_add(127).cast_unsigned() << 23))
+    }
+
+    #[inline(always)]
+    fn zero_below(self, x: Self::F, limit: f32, value: Self::F) -> Self::F {
+        lanes!(|i| if x[i] < limit { 0.0 } else { value[i] })
+    }
+
+    #[inline(always)]
+    fn to_bytes(self, a: Self::F) -> [i8; LANES] {
+        let mut out = [0; LANES];
+        for (to, value) in out.iter_mut().zip(a) {
+            *to = value as i8;
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, value: i32) -> Self::I {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    fn to_float(self, a: Self::I) -> Self::F {
+        lanes!(|i| a[i] as f32)
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[u8; 4 * LANES]) -> Self::B {
+        *from
+    }
+
+    #[inline(always)]
+    fn load_nibbles(self, from: &[u8; 4 * LANES]) -> (Self::B, Self::B) {
+        let (mut low, mut high) = (*from, *from);
+        for (low, high) in low.iter_mut().zip(&mut high) {
+            *low &= 15;
+            *high >>= 4;
+        }
+        (low, high)
+    }
+
+    #[inline(always)]
+    fn dot(self, mut sum: Self::I, weights: Self::B, x: [i8; 4]) -> Self::I {
+        for (lane, sum) in sum.iter_mut().enumerate() {
+            for (i, x) in x.iter().enumerate() {
+                *sum += i32::from(weights[4 * lane + i]) * i32::from(*x);
+            }
+        }
+        sum
+    }
+}

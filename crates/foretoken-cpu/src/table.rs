@@ -1,0 +1,137 @@
+//! The kernel table: one function pointer per kernel, filled once for the level in use.
+//!
+//! The generic kernels are compiled here, once per level, inside a function that carries the level's
+//! target features. A table is built only from the level's proof token, and its fields are private to
+//! the crate, so its safe function pointers never reach a machine that lacks the instructions.
+
+use std::ops::Range;
+
+use foretoken_tensor::CHUNK;
+use foretoken_tensor::arithmetic::Softmax;
+use half::{bf16, f16};
+
+use crate::isa::{Avx2, Avx512, Isa};
+use crate::kernels::dot::Dot;
+use crate::kernels::fma::Fma;
+use crate::kernels::quantize::Quantize;
+
+/// The kernels of one level.
+pub(crate) struct KernelTable {
+    /// The level.
+    pub(crate) isa: Isa,
+    pub(crate) fma_f32: fn(Fma<'_, f32>),
+    pub(crate) fma_f16: fn(Fma<'_, f16>),
+    pub(crate) fma_bf16: fn(Fma<'_, bf16>),
+    pub(crate) dot_q8_0: fn(Dot<'_>),
+    pub(crate) dot_q4_0: fn(Dot<'_>),
+    pub(crate) quantize: fn(Quantize<'_>),
+    /// (values, weight, eps)
+    pub(crate) norm: fn(&mut [f32], &[f32], f32),
+    /// (head, cosines, sines)
+    pub(crate) rotate: fn(&mut [f32], &[f32], &[f32]),
+    /// (gate, up)
+    pub(crate) swiglu: fn(&mut [f32], &[f32]),
+    /// (scores, positions seen)
+    pub(crate) softmax: fn(&mut [f32; CHUNK], Range<usize>) -> Softmax,
+    /// (total, later, a, b)
+    pub(crate) merge: fn(&mut [f32], &[f32], f32, f32),
+}
+
+/// Compiles every kernel for one level: `$token` yields the proof, `$attribute` the features.
+macro_rules! level {
+    ($module:ident, $isa:expr, $token:expr, $(#[$attribute:meta])?) => {
+        mod $module {
+            use super::*;
+            use crate::kernels::{dot, fma, norm, q4_0, q8_0, quantize, rotate, softmax, swiglu};
+
+            level!(@kernel $token, $(#[$attribute])? fma_f32(a: Fma<'_, f32>) = fma::fma);
+            level!(@kernel $token, $(#[$attribute])? fma_f16(a: Fma<'_, f16>) = fma::fma);
+            level!(@kernel $token, $(#[$attribute])? fma_bf16(a: Fma<'_, bf16>) = fma::fma);
+            level!(@kernel $token, $(#[$attribute])? dot_q8_0(a: Dot<'_>) = dot::dot::<_, q8_0::Q8_0>);
+            level!(@kernel $token, $(#[$attribute])? dot_q4_0(a: Dot<'_>) = dot::dot::<_, q4_0::Q4_0>);
+            level!(@kernel $token, $(#[$attribute])? quantize(a: Quantize<'_>) = quantize::quantize);
+            level!(@kernel $token, $(#[$attribute])?
+                norm(x: &mut [f32], w: &[f32], eps: f32) = norm::norm);
+            level!(@kernel $token, $(#[$attribute])?
+                rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) = rotate::rotate);
+            level!(@kernel $token, $(#[$attribute])?
+                swiglu(gate: &mut [f32], up: &[f32]) = swiglu::swiglu);
+            level!(@kernel $token, $(#[$attribute])?
+                softmax(x: &mut [f32; CHUNK], seen: Range<usize>) -> Softmax = softmax::softmax);
+            level!(@kernel $token, $(#[$attribute])?
+                merge(x: &mut [f32], y: &[f32], a: f32, b: f32) = softmax::merge);
+
+            pub(super) const TABLE: KernelTable = KernelTable {
+                isa: $isa,
+                fma_f32,
+                fma_f16,
+                fma_bf16,
+                dot_q8_0,
+                dot_q4_0,
+                quantize,
+                norm,
+                rotate,
+                swiglu,
+                softmax,
+                merge,
+            };
+        }
+    };
+    (@kernel $token:expr, $(#[$attribute:meta])?
+        $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? = $kernel:path) => {
+        fn $name($($arg: $type),*) $(-> $out)? {
+            $(#[$attribute])?
+            unsafe fn compiled($($arg: $type),*) $(-> $out)? {
+                // SAFETY: the caller vouches for the level.
+                $kernel(unsafe { $token }, $($arg),*)
+            }
+            // SAFETY: this function is reachable only through a table, and a table only through the
+            // proof that the machine has the level.
+            unsafe { compiled($($arg),*) }
+        }
+    };
+}
+
+level!(portable, Isa::Scalar, crate::isa::Portable::assume(),);
+
+#[cfg(target_arch = "x86_64")]
+level!(avx2, Isa::Avx2, Avx2::assume(), #[target_feature(enable = "avx2,fma,f16c")]);
+
+#[cfg(target_arch = "x86_64")]
+level!(
+    avx512,
+    Isa::Avx512,
+    Avx512::assume(),
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+);
+
+impl KernelTable {
+    /// The table of a level, or of the next lower one this machine has.
+    pub(crate) fn new(isa: Isa) -> Self {
+        if isa >= Isa::Avx512
+            && let Some(proof) = Avx512::detect()
+        {
+            return Self::avx512(proof);
+        }
+        if isa >= Isa::Avx2
+            && let Some(proof) = Avx2::detect()
+        {
+            return Self::avx2(proof);
+        }
+        portable::TABLE
+    }
+
+    fn avx2(_proof: Avx2) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        return avx2::TABLE;
+        #[cfg(not(target_arch = "x86_64"))]
+        return portable::TABLE;
+    }
+
+    fn avx512(_proof: Avx512) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        return avx512::TABLE;
+        #[cfg(not(target_arch = "x86_64"))]
+        return portable::TABLE;
+    }
+}
