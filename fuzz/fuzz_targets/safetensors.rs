@@ -1,0 +1,5 @@
+//! A safetensors header.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| foretoken_model::fuzz::safetensors(bytes));

@@ -1,0 +1,5 @@
+//! A chat template, rendered with fuel.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| foretoken_model::fuzz::template(bytes));
