@@ -86,6 +86,14 @@ pub enum ModelError {
         /// What is wrong.
         cause: ConfigError,
     },
+    /// A vocabulary that cannot be used.
+    #[error("`{file}`: {cause}")]
+    Tokenizer {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        cause: crate::TokenizerError,
+    },
     /// A shard index that leads out of its folder or to nothing.
     #[error("`{file}` names the shard `{shard}`, {problem}")]
     Shard {

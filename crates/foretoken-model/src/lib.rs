@@ -18,7 +18,11 @@ mod mmap;
 mod rope;
 mod safetensors;
 mod source;
+mod cache;
+mod decoder;
 mod spec;
+mod target;
+mod text;
 mod stop;
 mod tokenizer;
 
@@ -30,7 +34,10 @@ pub use gguf::{ArrayValue, Gguf, GgufError, GgufTensor, TensorType, Value};
 pub use rope::Rotation;
 pub use safetensors::SafetensorsError;
 pub use source::{HubEnvironment, ModelSource};
+pub use cache::{CacheError, KvCache, SequenceId};
+pub use decoder::{Decoder, LoadProgress, running_format};
 pub use spec::*;
+pub use target::{ForwardError, KvPosition, LoadOptions, Model, Target, Wants};
 pub use stop::{StopError, StopSearch, StopStep};
 pub use tokenizer::{
     AddSpecial, ParseSpecial, PieceKind, TextStream, Tokenizer, TokenizerError, VocabularyFiles,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use foretoken_core::{DraftTree, NodeId};
 use foretoken_tensor::{
-    Backend, BlockId, CHUNK, KvShape, KvType, Pass, Range32, SpanLayout, WeightFormat, Weights,
+    Backend, BlockId, CHUNK, KvShape, KvType, Pass, Range32, SpanLayout, WeightFormat,
+    Weights,
 };
 use thiserror::Error;
 
@@ -22,24 +23,11 @@ use crate::{
 pub enum Wants {
     /// None: prefill.
     Nothing,
-    /// The last node's.
-    Last,
-    /// Every node's.
-    All,
+    /// This node's and every later one's.
+    From(NodeId),
 }
 
-/// One sequence's part of a batch.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchItem<'a> {
-    /// The sequence; each appears once in a batch.
-    pub sequence: SequenceId,
-    /// New tokens, hung on the committed positions: node 0 is the first token not yet in the cache.
-    pub tree: &'a DraftTree,
-    /// Rows to compute logits for.
-    pub wants: Wants,
-}
-
-/// Why a pass could not run; no sequence has changed.
+/// Why a sequence could not join a pass; it has not changed.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardError {
@@ -86,8 +74,24 @@ pub trait Target: Send {
     /// Committed positions of a sequence.
     fn committed(&self, sequence: SequenceId) -> usize;
 
-    /// Runs one pass over a batch; its rows stay readable until the next.
-    fn forward(&mut self, batch: &[BatchItem<'_>]) -> Result<(), ForwardError>;
+    /// Begins an empty batch; the rows of the last pass are gone.
+    fn start(&mut self);
+
+    /// Adds one sequence's tree of new tokens, hung on its committed positions (node 0 is the first
+    /// token not yet in the cache), and returns the item's index. A sequence that is refused leaves the
+    /// batch as it was.
+    ///
+    /// # Panics
+    /// If the sequence is in the batch already.
+    fn add(
+        &mut self,
+        sequence: SequenceId,
+        tree: &DraftTree,
+        wants: Wants,
+    ) -> Result<usize, ForwardError>;
+
+    /// Runs one pass over the batch; its rows stay readable until the next [`Target::start`].
+    fn forward(&mut self);
 
     /// Logits `[vocab]` of the token after `node`, for a node whose row was wanted.
     ///
@@ -160,6 +164,7 @@ struct PassArrays {
 
 #[derive(Clone, Copy)]
 struct ItemRows {
+    sequence: SequenceId,
     first_wanted: usize,
     /// First node with a wanted row; those after it have one too.
     first_node: usize,
@@ -212,44 +217,11 @@ impl<B: Backend> Model<B> {
             pass: PassArrays::default(),
         })
     }
-
-    /// Lays the rows of a batch out one sequence after the other.
-    fn lay_out(&mut self, batch: &[BatchItem<'_>]) {
-        let pass = &mut self.pass;
-        pass.clear();
-        let width = self.rotation.width();
-        let rows: usize = batch.iter().map(|item| item.tree.len()).sum();
-        pass.rotation.resize(rows * width, 0.0);
-        for item in batch {
-            let (first, nodes) = (pass.tokens.len(), item.tree.len());
-            let base = self.cache.committed(item.sequence);
-            let first_block = pass.blocks.len();
-            pass.tokens.extend_from_slice(item.tree.tokens());
-            pass.subtree_end.extend_from_slice(item.tree.subtree_ends());
-            pass.depth.extend_from_slice(item.tree.depths());
-            pass.blocks.extend_from_slice(self.cache.blocks(item.sequence));
-            pass.spans.push(SpanLayout {
-                rows: range(first, first + nodes),
-                base,
-                blocks: range(first_block, pass.blocks.len()),
-            });
-            for (row, &depth) in (first..).zip(item.tree.depths()) {
-                let angles = &mut pass.rotation[row * width..(row + 1) * width];
-                self.rotation.fill(base as u32 + depth, angles);
-            }
-            let first_node = match item.wants {
-                Wants::Nothing => nodes,
-                Wants::Last => nodes - 1,
-                Wants::All => 0,
-            };
-            pass.items.push(ItemRows { first_wanted: pass.wanted.len(), first_node, end: nodes });
-            pass.wanted.extend((first + first_node) as u32..(first + nodes) as u32);
-        }
-    }
 }
 
 impl PassArrays {
     fn clear(&mut self) {
+        self.rotation.clear();
         self.tokens.clear();
         self.subtree_end.clear();
         self.depth.clear();
@@ -308,28 +280,65 @@ impl<B: Backend> Target for Model<B> {
         self.cache.committed(sequence)
     }
 
-    fn forward(&mut self, batch: &[BatchItem<'_>]) -> Result<(), ForwardError> {
+    fn start(&mut self) {
+        self.pass.clear();
+    }
+
+    fn add(
+        &mut self,
+        sequence: SequenceId,
+        tree: &DraftTree,
+        wants: Wants,
+    ) -> Result<usize, ForwardError> {
+        let pass = &mut self.pass;
+        let joined = pass.items.iter().any(|item| item.sequence == sequence);
+        assert!(!joined, "a sequence joins a batch once");
         let vocab = self.spec.vocab;
-        let mut tokens = batch.iter().flat_map(|item| item.tree.tokens());
-        if let Some(&token) = tokens.find(|&&token| token as usize >= vocab) {
+        if let Some(&token) = tree.tokens().iter().find(|&&token| token as usize >= vocab) {
             return Err(ForwardError::Token { token, vocab });
         }
-        for item in batch {
-            self.cache.prepare(self.backend.as_ref(), item.sequence, item.tree.len())?;
+        self.cache.prepare(self.backend.as_ref(), sequence, tree.len())?;
+        let (first, nodes) = (pass.tokens.len(), tree.len());
+        let (base, first_block) = (self.cache.committed(sequence), pass.blocks.len());
+        pass.tokens.extend_from_slice(tree.tokens());
+        pass.subtree_end.extend_from_slice(tree.subtree_ends());
+        pass.depth.extend_from_slice(tree.depths());
+        pass.blocks.extend_from_slice(self.cache.blocks(sequence));
+        let (rows, blocks) =
+            (range(first, first + nodes), range(first_block, pass.blocks.len()));
+        pass.spans.push(SpanLayout { rows, base, blocks });
+        let width = self.rotation.width();
+        pass.rotation.resize((first + nodes) * width, 0.0);
+        let angles = pass.rotation[first * width..].chunks_exact_mut(width);
+        for (angles, &depth) in angles.zip(tree.depths()) {
+            self.rotation.fill(base as u32 + depth, angles);
         }
-        self.lay_out(batch);
+        let first_node = match wants {
+            Wants::Nothing => nodes,
+            Wants::From(node) => node,
+        };
+        let first_wanted = pass.wanted.len();
+        pass.items.push(ItemRows { sequence, first_wanted, first_node, end: nodes });
+        pass.wanted.extend((first + first_node) as u32..(first + nodes) as u32);
+        Ok(pass.items.len() - 1)
+    }
+
+    fn forward(&mut self) {
+        let arrays = &self.pass;
+        if arrays.items.is_empty() {
+            return;
+        }
         let pass = Pass {
-            tokens: &self.pass.tokens,
-            rotation: &self.pass.rotation,
-            subtree_end: &self.pass.subtree_end,
-            depth: &self.pass.depth,
-            blocks: &self.pass.blocks,
-            spans: &self.pass.spans,
-            wanted: &self.pass.wanted,
+            tokens: &arrays.tokens,
+            rotation: &arrays.rotation,
+            subtree_end: &arrays.subtree_end,
+            depth: &arrays.depth,
+            blocks: &arrays.blocks,
+            spans: &arrays.spans,
+            wanted: &arrays.wanted,
         };
         let (program, activations) = (&self.decoder.program, &mut self.activations);
         self.backend.run(program, &self.weights, &pass, activations, &mut self.cache.store);
-        Ok(())
     }
 
     fn logits(&self, item: usize, node: NodeId) -> &[f32] {

@@ -1,1 +1,56 @@
-//! placeholder
+//! Speculative decoding that never changes the text.
+//!
+//! An [`Engine`] loads a model and drafters, and generates: several tokens per pass of the model,
+//! the same tokens as one by one. Greedy text, and under the default rule sampled text too, is bit
+//! for bit what plain decoding writes, whatever the drafter, the tree, the batch or the threads.
+//!
+//! ```
+//! use foretoken::{AddSpecial, Engine, EngineOptions, ModelSource, ParseSpecial, Request};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
+//! let mut options = EngineOptions::new(ModelSource::Folder(format!("{models}/foretoken-demo").into()));
+//! options.draft_model = Some(ModelSource::Folder(format!("{models}/foretoken-demo-draft").into()));
+//! let mut engine = Engine::new(options)?;
+//!
+//! let prompt = engine.tokenizer().encode("def add(a, b):", AddSpecial::Yes, ParseSpecial::No)?;
+//! let mut request = Request::new(prompt);
+//! request.max_tokens = Some(24);
+//! let mut generation = engine.generate(request)?;
+//! for token in &mut generation {
+//!     print!("{}", token.text);
+//! }
+//! let completion = generation.into_completion()?;
+//! println!("\n{:.2} tokens per pass", completion.stats.mean_accepted_length());
+//! # assert!(!completion.tokens.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+pub mod drafters;
+mod engine;
+mod error;
+mod generation;
+mod options;
+mod request;
+mod score;
+mod sequence;
+mod session;
+
+pub use drafters::{DRAFTERS, Needs};
+pub use engine::Engine;
+pub use error::Error;
+pub use generation::Generation;
+pub use options::{DraftOptions, EngineOptions};
+pub use request::{Completion, EndOfText, Event, FinishReason, Origin, Request, RequestId, Token};
+pub use score::Score;
+pub use session::SessionId;
+
+pub use foretoken_core::{ParamError, Rule, SamplingParams, SpecStats, TokenId};
+pub use foretoken_cpu::Isa;
+pub use foretoken_model::{
+    AddSpecial, Checkpoint, HubEnvironment, LoadProgress, ModelError, ModelSource, OpenOptions,
+    ParseSpecial, Target, Tokenizer, UnknownKeys,
+};
+pub use foretoken_tensor::{KvType, WeightFormat};

@@ -123,6 +123,32 @@ impl DraftTree {
         Ok(())
     }
 
+    /// Becomes a chain of `stem` with the topology of `draft` below its end: what a pass is fed when
+    /// tokens before the draft's root are still missing from a cache. Node `n` of the draft becomes
+    /// node `stem.len() + n`. Proposals are not copied: verification is about the draft itself.
+    pub fn set_below(&mut self, stem: &[TokenId], draft: &Self) -> Result<(), TreeError> {
+        let (shift, total) = (stem.len() as u32, stem.len() + draft.len());
+        if total > MAX_NODES {
+            return Err(TreeError::Full);
+        }
+        self.clear();
+        for (depth, &token) in (0u32..).zip(stem) {
+            let parent = depth.checked_sub(1).unwrap_or(NO_NODE);
+            self.append(token, parent, depth, Role::Candidate, Span::default());
+            self.subtree_ends.push(total as u32);
+        }
+        for node in 0..draft.len() {
+            let above =
+                if node == 0 { shift.checked_sub(1) } else { Some(draft.parents[node] + shift) };
+            let depth = draft.depths[node] + shift;
+            let parent = above.unwrap_or(NO_NODE);
+            self.append(draft.tokens[node], parent, depth, draft.roles[node], Span::default());
+            self.subtree_ends.push(draft.subtree_ends[node] + shift);
+        }
+        self.order.extend(0..total as u32);
+        Ok(())
+    }
+
     fn clear(&mut self) {
         self.tokens.clear();
         self.parents.clear();

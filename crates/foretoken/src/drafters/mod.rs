@@ -1,0 +1,143 @@
+//! Drafting methods: who proposes the tokens that the target verifies.
+//!
+//! A [`Drafter`] sees the text of a sequence and its sampler, and fills a [`DraftTree`]; the engine
+//! verifies the tree and shows the drafter what became of it. A drafter can never change the text,
+//! only how many tokens a pass of the target yields. None of them touches the target's cache, and
+//! neither the engine nor the models know one from another: a method is a file here and a line in
+//! [`DRAFTERS`].
+
+mod confidence;
+mod lookup;
+mod model;
+mod none;
+
+use foretoken_core::{Accepted, DraftTree, Rule, Sampler, TokenId};
+use foretoken_model::Target;
+
+use crate::{DraftOptions, Error};
+
+/// A sequence as its drafters see it. Its number is unique while the sequence is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceKey(pub(crate) u64);
+
+/// How large a draft may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Room {
+    /// Nodes besides the root. With 0 the sequence is not drafting in this step.
+    pub nodes: usize,
+    /// Depth of the deepest node: what may be emitted before the text must end, less the token that
+    /// the target adds.
+    pub depth: usize,
+}
+
+impl Room {
+    /// Whether anything can be drafted.
+    pub fn fits_a_node(self) -> bool {
+        self.nodes > 0 && self.depth > 0
+    }
+}
+
+/// One sequence's part of a drafting round.
+pub struct DraftTask {
+    /// Which sequence.
+    pub key: SequenceKey,
+    /// Prompt and output so far; the last token is the draft's root.
+    pub text: Vec<TokenId>,
+    /// How the target will choose: drafters that have logits rank by the same scores.
+    pub sampler: Sampler,
+    /// How the draft will be accepted.
+    pub rule: Rule,
+    /// Index of the step.
+    pub step: u64,
+    /// How large the draft may be.
+    pub room: Room,
+    /// The draft, only its root on entry to [`Drafter::propose`].
+    pub tree: DraftTree,
+    /// What became of the draft, when [`Drafter::observe`] is called.
+    pub accepted: Accepted,
+}
+
+impl DraftTask {
+    /// Index in the text of the token that follows the root.
+    pub fn position(&self) -> u32 {
+        self.text.len() as u32
+    }
+}
+
+/// A drafting method.
+///
+/// Every call is about all sequences of a step, so that a method with a model of its own runs them in
+/// one pass. A drafter that cannot propose leaves the tree as it is: that is never an error.
+pub trait Drafter: Send {
+    /// A sequence begins, or continues with a new prompt: what `prompt` shares with the text known
+    /// under `key` still holds.
+    fn begin(&mut self, key: SequenceKey, prompt: &[TokenId]);
+
+    /// Fills the trees of the tasks that have room.
+    fn propose(&mut self, tasks: &mut [DraftTask]);
+
+    /// The tasks' drafts were verified: `text` has grown by the accepted tokens, and `tree` is what
+    /// was verified (the union, when several drafters proposed).
+    fn observe(&mut self, tasks: &[DraftTask]);
+
+    /// The sequence is over.
+    fn end(&mut self, key: SequenceKey);
+}
+
+/// What a method needs besides the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// A model that shares the target's vocabulary.
+    DraftModel,
+}
+
+/// An entry of the registry.
+pub struct DrafterInfo {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// One line for help and documentation.
+    pub summary: &'static str,
+    /// Where the method comes from.
+    pub source: &'static str,
+    /// What it needs.
+    pub needs: Needs,
+    build: fn(Parts) -> Result<Box<dyn Drafter>, Error>,
+}
+
+/// What a method is built from.
+pub(crate) struct Parts {
+    /// Ceilings of a draft.
+    pub(crate) options: DraftOptions,
+    /// The draft model, where one is needed.
+    pub(crate) model: Option<Box<dyn Target>>,
+    /// Tokens the target knows; no other may be proposed.
+    pub(crate) vocab: usize,
+}
+
+/// Every drafting method.
+pub const DRAFTERS: &[DrafterInfo] = &[none::INFO, model::INFO, lookup::INFO];
+
+/// Looks up the methods of a `+`-separated list.
+pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {
+    let mut found: Vec<&'static DrafterInfo> = Vec::new();
+    for name in names.split('+') {
+        let info = DRAFTERS.iter().find(|info| info.name == name).ok_or_else(|| {
+            let known: Vec<_> = DRAFTERS.iter().map(|info| info.name).collect();
+            Error::UnknownDrafter { name: name.to_owned(), known: known.join(", ") }
+        })?;
+        if found.iter().any(|other| other.name == info.name) {
+            return Err(Error::RepeatedDrafter { name: name.to_owned() });
+        }
+        found.push(info);
+    }
+    Ok(found)
+}
+
+impl DrafterInfo {
+    /// Builds the method.
+    pub(crate) fn build(&self, parts: Parts) -> Result<Box<dyn Drafter>, Error> {
+        (self.build)(parts)
+    }
+}

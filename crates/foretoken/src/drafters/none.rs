@@ -1,0 +1,22 @@
+//! `none`: no draft, which is plain decoding.
+
+use foretoken_core::TokenId;
+
+use super::{DraftTask, Drafter, DrafterInfo, Needs, SequenceKey};
+
+pub(super) const INFO: DrafterInfo = DrafterInfo {
+    name: "none",
+    summary: "no draft: plain decoding, one token per pass",
+    source: "-",
+    needs: Needs::Nothing,
+    build: |_| Ok(Box::new(Silent)),
+};
+
+struct Silent;
+
+impl Drafter for Silent {
+    fn begin(&mut self, _: SequenceKey, _: &[TokenId]) {}
+    fn propose(&mut self, _: &mut [DraftTask]) {}
+    fn observe(&mut self, _: &[DraftTask]) {}
+    fn end(&mut self, _: SequenceKey) {}
+}

@@ -1,0 +1,104 @@
+//! What can go wrong, as the caller's mistake where it is one.
+
+use foretoken_core::{ParamError, SampleError, TokenId};
+use foretoken_model::{ForwardError, ModelError};
+use thiserror::Error;
+
+/// Why an engine or a request failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A model could not be opened or loaded.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A sampling parameter is out of its range.
+    #[error(transparent)]
+    Params(#[from] ParamError),
+    /// A pass was refused.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// No token could be drawn.
+    #[error("no token can be drawn at position {position}: {reason}")]
+    Sample {
+        /// Index in the text of the token that failed.
+        position: usize,
+        /// What is wrong with the row.
+        reason: SampleError,
+    },
+    /// No such drafter.
+    #[error("unknown drafter `{name}`; known are {known}")]
+    UnknownDrafter {
+        /// The name asked for.
+        name: String,
+        /// The registry's names.
+        known: String,
+    },
+    /// A drafter was named more than once.
+    #[error("drafter `{name}` is named twice; each can be merged once")]
+    RepeatedDrafter {
+        /// The name.
+        name: String,
+    },
+    /// A drafter needs a model of its own.
+    #[error("drafter `{drafter}` needs a draft model; name one with --draft-model")]
+    NoDraftModel {
+        /// The drafter.
+        drafter: &'static str,
+    },
+    /// The draft's vocabulary is another one.
+    #[error("draft model `{draft}` does not share the target's vocabulary: {difference}")]
+    Vocabulary {
+        /// The draft's name.
+        draft: String,
+        /// The first difference.
+        difference: String,
+    },
+    /// The prompt has no tokens.
+    #[error("the prompt is empty; give at least one token")]
+    EmptyPrompt,
+    /// The prompt leaves no room to generate.
+    #[error(
+        "the prompt has {tokens} tokens and the context holds {context}; shorten it or raise --context"
+    )]
+    PromptTooLong {
+        /// Prompt length.
+        tokens: usize,
+        /// Context length.
+        context: usize,
+    },
+    /// A prompt token has no embedding.
+    #[error("token id {token} is outside the vocabulary of {vocab}")]
+    TokenOutOfRange {
+        /// The id.
+        token: TokenId,
+        /// Vocabulary size.
+        vocab: usize,
+    },
+    /// Nothing may be generated.
+    #[error("max_tokens is 0; ask for at least one token")]
+    NoTokens,
+    /// A stop string is empty.
+    #[error("a stop string is empty; every text would end at once")]
+    EmptyStop,
+    /// A bound of an option was crossed.
+    #[error("{option} is {value}; it must be {bound}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        bound: &'static str,
+    },
+    /// The session is generating already, or was closed.
+    #[error("the session is {state}; {remedy}")]
+    Session {
+        /// Its state.
+        state: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Text could not be tokenized.
+    #[error(transparent)]
+    Tokenizer(#[from] foretoken_model::TokenizerError),
+}

@@ -1,0 +1,110 @@
+//! How an engine is built: which models, on how many threads, with which drafter.
+
+use std::num::NonZeroUsize;
+
+use foretoken_cpu::Isa;
+use foretoken_model::{ModelSource, UnknownKeys};
+use foretoken_tensor::{KvType, WeightFormat};
+
+use crate::Error;
+
+/// What an engine loads and how it runs.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// The target model.
+    pub model: ModelSource,
+    /// Drafting methods, joined by `+`; `auto` is `model` where a draft model is given and `lookup`
+    /// otherwise.
+    pub drafter: String,
+    /// The draft model.
+    pub draft_model: Option<ModelSource>,
+    /// Ceilings of a draft.
+    pub draft: DraftOptions,
+    /// Weight format of the draft model; as stored by default.
+    pub draft_format: Option<WeightFormat>,
+    /// Weight format of the target; as stored by default.
+    pub format: Option<WeightFormat>,
+    /// Type of stored keys and values; f32 with f32 weights and bf16 otherwise by default.
+    pub kv_type: Option<KvType>,
+    /// Longest text in tokens; the model's context by default.
+    pub context: Option<usize>,
+    /// Worker threads; one per physical core the process may use by default.
+    pub threads: Option<NonZeroUsize>,
+    /// Best instruction set to use; the best one found by default.
+    pub isa: Option<Isa>,
+    /// What to do about configuration keys the family does not know.
+    pub unknown_keys: UnknownKeys,
+    /// Sequences that run together; further requests wait.
+    pub max_sequences: usize,
+}
+
+impl EngineOptions {
+    /// Plain defaults for a model.
+    pub fn new(model: ModelSource) -> Self {
+        Self {
+            model,
+            drafter: "auto".to_owned(),
+            draft_model: None,
+            draft: DraftOptions::default(),
+            draft_format: None,
+            format: None,
+            kv_type: None,
+            context: None,
+            threads: None,
+            isa: None,
+            unknown_keys: UnknownKeys::default(),
+            max_sequences: 1,
+        }
+    }
+}
+
+impl EngineOptions {
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let out_of = |option, bound| Err(Error::Option { option, value: "0".to_owned(), bound });
+        match (self.context, self.max_sequences) {
+            (Some(0 | 1), _) => out_of("the context", "at least 2"),
+            (_, 0) => out_of("the number of sequences", "at least 1"),
+            _ => self.draft.validate(),
+        }
+    }
+}
+
+/// Ceilings of a draft; drafters stay below them as confidence falls.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DraftOptions {
+    /// Most drafted tokens per step.
+    pub tokens: usize,
+    /// Most children of a node; 1 drafts chains.
+    pub width: usize,
+    /// Tokens whose estimated probability of acceptance is lower are not drafted.
+    pub min_probability: f64,
+}
+
+impl Default for DraftOptions {
+    fn default() -> Self {
+        Self { tokens: 8, width: 1, min_probability: 0.1 }
+    }
+}
+
+impl DraftOptions {
+    /// Most tokens a draft may have.
+    pub const MAX_TOKENS: usize = 512;
+
+    pub(crate) fn validate(self) -> Result<(), Error> {
+        let out_of = |option, value: String, bound| Err(Error::Option { option, value, bound });
+        if !(1..=Self::MAX_TOKENS).contains(&self.tokens) {
+            return out_of("draft tokens", self.tokens.to_string(), "between 1 and 512");
+        }
+        if !(1..=64).contains(&self.width) {
+            return out_of("draft width", self.width.to_string(), "between 1 and 64");
+        }
+        if !(0.0..=1.0).contains(&self.min_probability) {
+            return out_of(
+                "draft probability",
+                self.min_probability.to_string(),
+                "between 0 and 1",
+            );
+        }
+        Ok(())
+    }
+}

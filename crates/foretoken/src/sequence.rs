@@ -1,0 +1,266 @@
+//! One request while it runs: feeding its tokens, taking what a pass emits, finding its end.
+
+use std::time::Duration;
+
+use foretoken_core::{
+    Accepted, DraftTree, MAX_NODES, NodeId, Rows, Sampler, SpecStats, Step, TokenId, Verifier,
+};
+use foretoken_model::{ForwardError, StopSearch, Target, TextStream, Tokenizer, Wants};
+
+use crate::drafters::{DraftTask, Room};
+use crate::session::Kept;
+use crate::{
+    Completion, EndOfText, Error, Event, FinishReason, Origin, Request, RequestId, SessionId, Token,
+};
+
+/// Prompt rows a sequence feeds per pass.
+const PROMPT_ROWS: usize = 128;
+
+/// What the engine keeps of a running request besides its [`DraftTask`].
+pub(crate) struct Sequence {
+    pub(crate) id: RequestId,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) kept: Kept,
+    prompt_tokens: usize,
+    max_tokens: usize,
+    end_of_text: EndOfText,
+    seed: u64,
+    /// Tokens of the fed tree that precede the draft's root.
+    stem: usize,
+    fed: DraftTree,
+    item: Option<usize>,
+    path: Vec<NodeId>,
+    stats: SpecStats,
+    stream: TextStream,
+    stop: StopSearch,
+    text: String,
+    emits: bool,
+}
+
+/// The rows of one sequence's draft in the target's last pass.
+struct DraftRows<'a> {
+    target: &'a dyn Target,
+    item: usize,
+    stem: usize,
+}
+
+impl Rows for DraftRows<'_> {
+    fn row(&self, node: NodeId) -> &[f32] {
+        self.target.logits(self.item, self.stem + node)
+    }
+}
+
+/// How long the parts of a step took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepTimes {
+    pub(crate) draft: Duration,
+    pub(crate) verify: Duration,
+}
+
+/// Whether a sequence goes on.
+pub(crate) enum Progress {
+    Runs,
+    Ended(FinishReason),
+    Failed(Error),
+}
+
+/// A request that has been checked and waits for its turn.
+pub(crate) struct Waiting {
+    pub(crate) id: RequestId,
+    pub(crate) request: Request,
+    pub(crate) sampler: Sampler,
+    pub(crate) stop: StopSearch,
+}
+
+impl Sequence {
+    /// Starts a request; what `kept` holds in the target's cache is a prefix of its prompt.
+    pub(crate) fn new(waiting: Waiting, kept: Kept, tokenizer: &Tokenizer) -> (Self, DraftTask) {
+        let Waiting { id, request, mut sampler, stop } = waiting;
+        kept.remember(&request.prompt, &mut sampler);
+        let root = request.prompt.last().copied().unwrap_or_default();
+        let key = kept.key;
+        let sequence = Self {
+            id,
+            session: request.session,
+            kept,
+            prompt_tokens: request.prompt.len(),
+            max_tokens: request.max_tokens.unwrap_or(usize::MAX),
+            end_of_text: request.end_of_text,
+            seed: sampler.noise().seed,
+            stem: 0,
+            fed: DraftTree::single(0),
+            item: None,
+            path: Vec::new(),
+            stats: SpecStats::default(),
+            stream: tokenizer.stream_after(&request.prompt),
+            stop,
+            text: String::new(),
+            emits: false,
+        };
+        let task = DraftTask {
+            key,
+            text: request.prompt,
+            sampler,
+            rule: request.rule,
+            step: 0,
+            room: Room::default(),
+            tree: DraftTree::single(root),
+            accepted: Accepted::new(),
+        };
+        (sequence, task)
+    }
+
+    /// Decides what the next pass is about: a chunk of the prompt, or a step with room to draft.
+    pub(crate) fn plan(&mut self, target: &dyn Target, task: &mut DraftTask, nodes: usize) {
+        let missing = task.text.len() - target.committed(self.kept.target);
+        self.emits = missing <= PROMPT_ROWS;
+        self.stem = missing.min(PROMPT_ROWS) - 1;
+        let generated = task.text.len() - self.prompt_tokens;
+        let left = (self.max_tokens - generated).min(target.context() - task.text.len());
+        task.room = match self.emits {
+            true => Room { nodes: nodes.min(MAX_NODES - 1 - self.stem), depth: left - 1 },
+            false => Room::default(),
+        };
+        let root = task.text.len() - missing + self.stem;
+        task.tree.set_single(task.text[root]);
+    }
+
+    /// Adds the sequence's rows to the target's batch.
+    pub(crate) fn feed(
+        &mut self,
+        target: &mut dyn Target,
+        task: &DraftTask,
+    ) -> Result<(), ForwardError> {
+        let from = target.committed(self.kept.target);
+        let stem = &task.text[from..from + self.stem];
+        // `plan` left room for the stem, so the sum fits.
+        if self.fed.set_below(stem, &task.tree).is_err() {
+            self.fed.set_single(task.tree.token(0));
+        }
+        let wants = if self.emits { Wants::From(self.stem) } else { Wants::Nothing };
+        self.item = None;
+        self.item = Some(target.add(self.kept.target, &self.fed, wants)?);
+        Ok(())
+    }
+
+    /// Takes the rows of a pass: verifies the draft, ends the text where it ends, commits the path.
+    pub(crate) fn advance(
+        &mut self,
+        target: &mut dyn Target,
+        task: &mut DraftTask,
+        verifier: &mut Verifier,
+        eos: &[TokenId],
+        events: &mut Vec<Event>,
+    ) -> Progress {
+        let Some(item) = self.item.take() else { return Progress::Runs };
+        if !self.emits {
+            self.path.clear();
+            self.path.extend(0..self.fed.len());
+            target.commit(self.kept.target, &self.path);
+            return Progress::Runs;
+        }
+        let rows = DraftRows { target, item, stem: self.stem };
+        let position = task.position();
+        let step = Step { tree: &task.tree, rows: &rows, position, index: task.step };
+        verifier.verify(task.rule, &step, &mut task.sampler, &mut task.accepted);
+        let mut end = None;
+        for index in 0..task.accepted.tokens().len() {
+            end = self.emit(task, index, eos, target.context(), events);
+            if end.is_some() {
+                task.accepted.truncate(index + 1);
+                break;
+            }
+        }
+        self.path.clear();
+        self.path.extend((0..self.stem).chain(task.accepted.path().iter().map(|n| n + self.stem)));
+        target.commit(self.kept.target, &self.path);
+        self.stats.record(&task.tree, &task.accepted);
+        task.step += 1;
+        match (end, task.accepted.failure()) {
+            (Some(reason), _) => Progress::Ended(reason),
+            (None, Some(reason)) => {
+                Progress::Failed(Error::Sample { position: task.text.len(), reason })
+            }
+            (None, None) => Progress::Runs,
+        }
+    }
+
+    /// Emits one token and says whether the text ends with it.
+    fn emit(
+        &mut self,
+        task: &mut DraftTask,
+        index: usize,
+        eos: &[TokenId],
+        context: usize,
+        events: &mut Vec<Event>,
+    ) -> Option<FinishReason> {
+        let id = task.accepted.tokens()[index];
+        let drafted = index < task.accepted.drafted();
+        task.text.push(id);
+        task.sampler.commit(id);
+        let shown = self.stop.push(self.stream.push(id));
+        self.text.push_str(shown.text);
+        let origin = if drafted { Origin::Drafted } else { Origin::Target };
+        let token = Token { id, text: shown.text.to_owned(), origin };
+        let stopped = shown.found.is_some();
+        events.push(Event::Token(self.id, token));
+        if stopped {
+            Some(FinishReason::Stop)
+        } else if self.end_of_text == EndOfText::Ends && eos.contains(&id) {
+            Some(FinishReason::Eos)
+        } else if task.text.len() - self.prompt_tokens >= self.max_tokens
+            || task.text.len() >= context
+        {
+            Some(FinishReason::Length)
+        } else {
+            None
+        }
+    }
+
+    /// Adds a step's times; the first step's are the prompt's.
+    pub(crate) fn spend(&mut self, times: StepTimes, whole: Duration) {
+        if self.stats.steps <= 1 {
+            self.stats.prefill_time += whole;
+        } else {
+            self.stats.decode_time += whole;
+            self.stats.draft_time += times.draft;
+            self.stats.verify_time += times.verify;
+        }
+    }
+
+    /// The finished completion, with what a stop string could still have taken back.
+    pub(crate) fn complete(
+        &mut self,
+        task: &DraftTask,
+        reason: FinishReason,
+        events: &mut Vec<Event>,
+    ) {
+        if reason != FinishReason::Stop {
+            let mut rest = self.stop.push(self.stream.finish()).text.to_owned();
+            rest.push_str(self.stop.finish());
+            if !rest.is_empty() {
+                self.text.push_str(&rest);
+                // The step that ended the text has just pushed its last token.
+                if let Some(Event::Token(_, token)) = events.last_mut() {
+                    token.text.push_str(&rest);
+                }
+            }
+        }
+        let completion = Completion {
+            tokens: task.text[self.prompt_tokens..].to_vec(),
+            text: std::mem::take(&mut self.text),
+            prompt_tokens: self.prompt_tokens,
+            finish_reason: reason,
+            seed: self.seed,
+            stats: std::mem::take(&mut self.stats),
+        };
+        events.push(Event::Finished(self.id, completion));
+    }
+
+    /// What a session keeps of the sequence.
+    pub(crate) fn into_kept(mut self, text: Vec<TokenId>) -> Kept {
+        self.kept.outputs.push(self.prompt_tokens..text.len());
+        self.kept.text = text;
+        self.kept
+    }
+}
