@@ -8,7 +8,7 @@ use crate::{Domain, Noise, TokenId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) domain: Domain,
-    /// Index in the text of the token that is decided.
+    /// Index in the text of the token that is decided; for drafting, the drafter.
     pub(crate) position: u32,
     /// The token tested, or the index among several draws.
     pub(crate) index: u32,
@@ -24,6 +24,7 @@ pub(crate) trait Chance {
 }
 
 /// The noise of one decoding step.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct StepNoise(pub(crate) Noise);
 
 impl StepNoise {

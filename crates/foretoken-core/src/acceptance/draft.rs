@@ -4,32 +4,44 @@ use super::chance::{Chance, Key, StepNoise};
 use super::weights::Weight;
 use crate::{Distribution, Domain, Noise, TokenId};
 
-/// Draws children from a draft distribution, as [`crate::TreeBuilder::push_sampled`] wants them.
-#[derive(Debug, Clone, Default)]
+/// Draws children from draft distributions, as [`crate::TreeBuilder::push_sampled`] wants them.
+///
+/// All draws of one step are independent, also those at one position: how a tree goes on in one place
+/// may depend on what was drawn in another.
+#[derive(Debug, Clone)]
 pub struct DraftSampler {
+    noise: StepNoise,
+    drafter: u32,
+    draws: u32,
     left: Vec<Weight>,
 }
 
+impl Default for DraftSampler {
+    fn default() -> Self {
+        let noise = StepNoise(Noise { seed: 0, choice: 0 });
+        Self { noise, drafter: 0, draws: 0, left: Vec::new() }
+    }
+}
+
 impl DraftSampler {
-    /// A sampler for any number of sequences; it keeps buffers only.
+    /// A sampler for any number of sequences; call [`begin`](Self::begin) before it draws.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Starts the draft of one step. `noise` is the sequence's noise at this step
+    /// ([`Noise::at_step`]); `drafter` tells apart the drafters that draft for one sequence.
+    pub fn begin(&mut self, noise: Noise, drafter: u32) {
+        self.noise = StepNoise(noise);
+        self.drafter = drafter;
+        self.draws = 0;
+    }
+
     /// Writes `count` different tokens drawn from `q`, one after the other and without replacement,
     /// over `out`; fewer when fewer have positive probability.
-    ///
-    /// `noise` is the sequence's noise at this step ([`Noise::at_step`]), `position` the index in the
-    /// text of the token that is proposed.
-    pub fn draw(
-        &mut self,
-        q: &Distribution,
-        count: usize,
-        noise: Noise,
-        position: u32,
-        out: &mut Vec<TokenId>,
-    ) {
-        self.draw_by(&mut StepNoise(noise), q, count, position, out);
+    pub fn draw(&mut self, q: &Distribution, count: usize, out: &mut Vec<TokenId>) {
+        let mut noise = self.noise;
+        self.draw_by(&mut noise, q, count, out);
     }
 
     pub(super) fn draw_by(
@@ -37,14 +49,14 @@ impl DraftSampler {
         chance: &mut impl Chance,
         q: &Distribution,
         count: usize,
-        position: u32,
         out: &mut Vec<TokenId>,
     ) {
         out.clear();
         self.left.clear();
         self.left.extend(q.iter());
-        for index in 0..count as u32 {
-            let key = Key { domain: Domain::DraftDraw, position, index };
+        for _ in 0..count {
+            let key = Key { domain: Domain::DraftDraw, position: self.drafter, index: self.draws };
+            self.draws += 1;
             let Some(token) = chance.categorical(key, &self.left) else { return };
             out.push(token);
             self.left.retain(|&(listed, _)| listed != token);

@@ -151,6 +151,11 @@ impl Accepted {
         self.failure = None;
     }
 
+    /// The last accepted node, at first the root.
+    fn last_node(&self) -> NodeId {
+        self.path[self.drafted]
+    }
+
     /// Adds an accepted node.
     fn descend(&mut self, node: NodeId, token: TokenId) {
         self.path.push(node);
@@ -211,3 +216,6 @@ impl Verifier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! Speculative sampling of trees: the law of p from tokens drawn from q.
 //!
-//! A chain of sampled tokens is verified as a block ([`super::block`]). Any other tree is walked from
-//! the root. Where a node's children were drawn without replacement from one q, they are tested in
-//! the order of drawing; each one rejected leaves
+//! The tree is walked from the root. A run of single sampled children is verified as a block
+//! ([`super::block`]). Where several children of a node were drawn without replacement from one q,
+//! they are tested in the order of drawing; each one rejected leaves
 //!
 //! ```text
 //! p <- norm(max(p - q, 0))        q <- norm(q without the rejected token)
@@ -23,12 +23,6 @@ pub(super) struct Verifier {
     weights: Weights,
 }
 
-/// What a node decides.
-enum Decision {
-    Descend(NodeId),
-    Emit(TokenId),
-}
-
 impl Verifier {
     pub(super) fn verify(
         &mut self,
@@ -37,44 +31,47 @@ impl Verifier {
         chance: &mut impl Chance,
         out: &mut Accepted,
     ) {
-        if block::applies_to(step.tree) {
-            return block::verify(&mut self.weights, step, sampler, chance, out);
-        }
-        let mut node = 0;
         loop {
-            match self.decide((step, node), sampler, chance, &out.tokens) {
-                Ok(Decision::Descend(child)) => {
-                    out.descend(child, step.tree.token(child));
-                    node = child;
-                }
-                Ok(Decision::Emit(token)) => return out.finish(Ok(token)),
-                Err(error) => return out.finish(Err(error)),
+            let emitted = match block::single_sampled_child(step.tree, out.last_node()) {
+                Some(_) => block::verify(&mut self.weights, step, sampler, chance, out),
+                None => self.verify_node(step, sampler, chance, out),
+            };
+            if let Some(next) = emitted.transpose() {
+                return out.finish(next);
             }
         }
     }
 
-    fn decide(
+    /// Decides below the last accepted node: accepts a child, or returns the token that follows.
+    fn verify_node(
         &mut self,
-        (step, node): (&Step<'_>, NodeId),
+        step: &Step<'_>,
         sampler: &mut Sampler,
         chance: &mut impl Chance,
-        path: &[TokenId],
-    ) -> Result<Decision, SampleError> {
-        self.weights.read((step, node), path, sampler)?;
+        out: &mut Accepted,
+    ) -> Result<Option<TokenId>, SampleError> {
+        let node = out.last_node();
+        self.weights.read((step, node), &out.tokens, sampler)?;
         if let Proposal::Sampled(q) = step.tree.proposal(node) {
             self.weights.set_draft(q);
             let kept = self.test_children((step, node), q, chance);
             self.weights.clear_draft(q);
-            if let Some(child) = kept {
-                return Ok(Decision::Descend(child));
-            }
+            return match kept {
+                Some(child) => {
+                    out.descend(child, step.tree.token(child));
+                    Ok(None)
+                }
+                None => draw((step, node), &self.weights, chance).map(Some),
+            };
         }
         let token = draw((step, node), &self.weights, chance)?;
-        let agreeing = match step.tree.proposal(node) {
-            Proposal::PointMass => step.tree.child_with_token(node, token),
-            Proposal::Sampled(_) => None,
-        };
-        Ok(agreeing.map_or(Decision::Emit(token), Decision::Descend))
+        match step.tree.child_with_token(node, token) {
+            Some(child) => {
+                out.descend(child, token);
+                Ok(None)
+            }
+            None => Ok(Some(token)),
+        }
     }
 
     /// The first child that survives its test; when none does, p is what the rejections left.

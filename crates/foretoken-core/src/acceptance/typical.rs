@@ -30,7 +30,7 @@ impl Verifier {
         for &node in &self.path[1..] {
             out.descend(node, step.tree.token(node));
         }
-        let last = out.path[out.drafted];
+        let last = out.last_node();
         let drawn = sampler.draw(step.rows.row(last), &out.tokens, step.position_after(last));
         out.finish(drawn);
     }
