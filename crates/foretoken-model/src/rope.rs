@@ -140,3 +140,6 @@ fn yarn(rope: &Rope) -> Vec<f64> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

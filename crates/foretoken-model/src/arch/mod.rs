@@ -297,3 +297,6 @@ fn qwen_layers(config: &Config<'_>, layers: usize) -> Result<Vec<Reach>, ConfigE
     };
     types.iter().map(reach).collect()
 }
+
+#[cfg(test)]
+mod tests;
