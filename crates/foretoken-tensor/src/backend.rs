@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::{BufferId, MatrixView, PackError, Program, WeightFormat};
+use crate::{BufferId, MatrixView, PackError, Program, RowSet, WeightFormat};
 
 /// Positions per KV block, and keys per attention chunk.
 ///
@@ -66,6 +66,47 @@ pub struct Span<'a> {
     pub subtree_end: &'a [u32],
     /// Per node, edges from node 0.
     pub depth: &'a [u32],
+}
+
+impl Span<'_> {
+    /// Position of node `node` in the logical sequence.
+    pub fn position(&self, node: usize) -> usize {
+        self.base + self.depth[node] as usize
+    }
+
+    /// Whether node `node` is `other` or one of its descendants, and so sees its key and value.
+    pub fn sees(&self, node: usize, other: usize) -> bool {
+        other <= node && node < self.subtree_end[other] as usize
+    }
+
+    /// The place of the sequence's slot `slot`.
+    pub fn slot(&self, slot: usize) -> Slot {
+        Slot { block: self.blocks[slot / CHUNK], offset: slot % CHUNK }
+    }
+
+    /// Checks the laws of the span: one tree in preorder, with room for its keys and values.
+    fn assert_laws(&self) {
+        let nodes = self.rows.range().len();
+        assert!(nodes > 0, "a span has at least one row");
+        assert!(
+            self.base + nodes <= self.blocks.len() * CHUNK,
+            "the block table covers every slot"
+        );
+        assert_eq!(self.depth[0], 0, "node 0 is the root");
+        let (mut ancestors, mut descendants) = (0, 0);
+        for i in 0..nodes {
+            let (depth, end) = (self.depth[i], self.subtree_end[i] as usize);
+            let follows = i == 0 || (1..=self.depth[i - 1] + 1).contains(&depth);
+            assert!(follows, "node {i} hangs on the node before it or one of its ancestors");
+            assert!(i < end && end <= nodes, "the subtree of node {i} ends inside the span");
+            let closed = end == nodes || self.depth[end] <= depth;
+            assert!(closed, "the subtree of node {i} ends where the depth falls back");
+            ancestors += depth as usize;
+            descendants += end - i - 1;
+        }
+        // No subtree ends too early (above), so if the sums agree none ends too late.
+        assert_eq!(ancestors, descendants, "ancestors and descendants are the same pairs");
+    }
 }
 
 /// Where a [`Span`]'s parts lie in the arrays of its [`Pass`].
@@ -132,6 +173,43 @@ impl<'a> Pass<'a> {
     pub fn spans(&self) -> impl ExactSizeIterator<Item = Span<'a>> + use<'a, '_> {
         (0..self.spans.len()).map(|index| self.span(index))
     }
+
+    /// Rows that a buffer of `set` holds in this pass.
+    pub fn rows(&self, set: RowSet) -> usize {
+        match set {
+            RowSet::All => self.tokens.len(),
+            RowSet::Wanted => self.wanted.len(),
+        }
+    }
+
+    /// Rotary dimensions of a head, 0 without rotation.
+    pub fn rotary_dims(&self) -> usize {
+        self.rotation.len() / self.tokens.len().max(1)
+    }
+
+    /// Checks the laws of the pass and of its spans in time linear in its rows; allocates nothing.
+    ///
+    /// # Panics
+    /// With the broken law as message.
+    pub fn assert_laws(&self) {
+        let rows = self.tokens.len();
+        let angles = self.rotary_dims();
+        assert!(
+            self.rotation.len() == rows * angles && angles.is_multiple_of(2),
+            "every row has its angles"
+        );
+        assert_eq!(self.depth.len(), rows, "there is one depth per row");
+        assert_eq!(self.subtree_end.len(), rows, "there is one subtree end per row");
+        let mut end = 0;
+        for span in self.spans() {
+            assert_eq!(span.rows.start, end, "the spans follow one another");
+            span.assert_laws();
+            end = span.rows.end;
+        }
+        assert_eq!(end as usize, rows, "the spans cover every row");
+        assert!(self.wanted.is_sorted_by(|a, b| a < b), "wanted rows are ascending");
+        assert!(self.wanted.last().is_none_or(|&last| last < end), "wanted rows are rows");
+    }
 }
 
 /// A model's weights in a backend's packed form.
@@ -145,8 +223,9 @@ pub struct Weights<B: Backend> {
 
 /// A device that runs programs.
 ///
-/// The arithmetic of every operator is specified in `arithmetic`; a backend
-/// reproduces it bit for bit.
+/// The arithmetic of every operator is specified by [`arithmetic`](crate::arithmetic) and
+/// [`Reference`](crate::Reference); a backend reproduces it bit for bit, which
+/// [`conformance`](crate::conformance) checks.
 pub trait Backend: Send + Sync + 'static {
     /// A packed weight matrix.
     type Matrix: Send + Sync;
@@ -163,7 +242,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Packs a matrix into `format` (the view's own, or one it is converted to).
     ///
-    /// Refuses non-finite weights, naming the tensor and the index.
+    /// Conversion follows [`MatrixView::convert`]. Refuses non-finite weights, naming the tensor and the index.
     fn pack(&self, view: &MatrixView<'_>, format: WeightFormat) -> Result<Self::Matrix, PackError>;
 
     /// Bytes a packed matrix keeps.
@@ -199,7 +278,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Runs one pass.
     ///
     /// # Panics
-    /// If the inputs break the laws stated on [`Pass`] and [`Span`].
+    /// If the inputs break the laws stated on [`Pass`] and [`Span`] ([`Pass::assert_laws`]).
     fn run(
         &self,
         program: &Program,

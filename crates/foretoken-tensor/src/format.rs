@@ -1,6 +1,10 @@
-//! Weight formats and views of stored matrices.
+//! Weight formats: their names, sizes and how matrices are read from and converted between them.
+
+use std::{fmt, str::FromStr};
 
 use thiserror::Error;
+
+use crate::{QUANTS, QuantSpec};
 
 /// How a matrix's values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,97 +28,49 @@ pub enum WeightFormat {
     Q6K,
 }
 
-/// In which order a stored matrix holds its output rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowOrder {
-    /// As the program counts them.
-    Natural,
-    /// GGUF's Llama layout of query and key projections: within each head of `head_size` rows, row
-    /// `2 i + h` holds what the halves layout of [`Op::Rotate`](crate::Op) calls row `i + h * head_size / 2`.
-    InterleavedHeads {
-        /// Rows per head.
-        head_size: usize,
-    },
-}
+impl WeightFormat {
+    /// The format's entry in [`QUANTS`].
+    pub fn spec(self) -> &'static QuantSpec {
+        let spec = QUANTS.iter().find(|spec| spec.format == self);
+        spec.expect("every format has an entry in the registry")
+    }
 
-impl RowOrder {
-    /// The stored row that holds output `row`.
-    pub fn stored(self, row: usize) -> usize {
-        match self {
-            Self::Natural => row,
-            Self::InterleavedHeads { head_size } => {
-                let (head, i, half) = (row / head_size, row % head_size, head_size / 2);
-                head * head_size + 2 * (i % half) + i / half
-            }
+    /// The format's name, such as `q8_0`; [`str::parse`] is the inverse.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The format of a GGUF tensor by its `ggml_type`, if it is known here.
+    pub fn from_gguf(type_id: u32) -> Option<Self> {
+        QUANTS.iter().find(|spec| spec.gguf_type == type_id).map(|spec| spec.format)
+    }
+
+    /// Bytes of a stored row of `cols` values; `None` if these are no whole blocks or too many.
+    pub fn bytes_per_row(self, cols: usize) -> Option<usize> {
+        let spec = self.spec();
+        if !cols.is_multiple_of(spec.block_values) {
+            return None;
         }
+        (cols / spec.block_values).checked_mul(spec.block_bytes)
     }
 }
 
-/// A stored matrix, borrowed: `rows` outputs of `cols` inputs each, row-major.
-#[derive(Debug, Clone, Copy)]
-pub struct MatrixView<'a> {
-    /// Tensor name, for errors.
-    pub name: &'a str,
-    /// Storage format.
-    pub format: WeightFormat,
-    /// Outputs.
-    pub rows: usize,
-    /// Inputs.
-    pub cols: usize,
-    /// Order of the output rows.
-    pub order: RowOrder,
-    /// `rows` times the format's bytes per row; no alignment is assumed.
-    pub data: &'a [u8],
+impl fmt::Display for WeightFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
-/// Why a matrix could not be packed.
-#[derive(Debug, Error, PartialEq)]
-#[non_exhaustive]
-pub enum PackError {
-    /// A weight is infinite or not a number.
-    #[error("tensor `{name}` holds {value} at [{row}, {col}]; weights must be finite")]
-    NotFinite {
-        /// Tensor name.
-        name: String,
-        /// Output row.
-        row: usize,
-        /// Input column.
-        col: usize,
-        /// The value found.
-        value: f32,
-    },
-    /// The data do not have the length the shape asks for.
-    #[error("tensor `{name}` has {found} bytes where its shape [{rows}, {cols}] needs {needed}")]
-    Length {
-        /// Tensor name.
-        name: String,
-        /// Outputs.
-        rows: usize,
-        /// Inputs.
-        cols: usize,
-        /// Bytes needed.
-        needed: usize,
-        /// Bytes found.
-        found: usize,
-    },
-    /// A block format's block does not divide the row.
-    #[error(
-        "tensor `{name}` has rows of {cols} values, which is no multiple of its block of {block}"
-    )]
-    Block {
-        /// Tensor name.
-        name: String,
-        /// Inputs.
-        cols: usize,
-        /// Values per block.
-        block: usize,
-    },
-    /// No encoder to the wanted format exists.
-    #[error("tensor `{name}` cannot be converted to {wanted}; choose f32, bf16, q8_0 or q4_0")]
-    Target {
-        /// Tensor name.
-        name: String,
-        /// Name of the wanted format.
-        wanted: &'static str,
-    },
+impl FromStr for WeightFormat {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        let spec = QUANTS.iter().find(|spec| spec.name == name);
+        spec.map(|spec| spec.format).ok_or_else(|| UnknownFormat(name.to_owned()))
+    }
 }
+
+/// A name that is no weight format's.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("unknown weight format `{0}`")]
+pub struct UnknownFormat(pub String);

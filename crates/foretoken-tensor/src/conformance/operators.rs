@@ -1,0 +1,147 @@
+//! Each operator alone, over odd sizes, against the reference.
+
+use super::model::{Model, Stored};
+use super::rng::Rng;
+use super::runner::{Blocks, Inputs, Tandem};
+use super::tree::{Form, Tree};
+use super::{ROWS, Thoroughness, pick};
+use crate::{Backend, BufferId, KvShape, KvType, Op, Projection, RowSet, WeightFormat, Write};
+
+/// Formats that matrices are packed in.
+pub(super) const PACKED: [WeightFormat; 5] = [
+    WeightFormat::F32,
+    WeightFormat::Bf16,
+    WeightFormat::Q8_0,
+    WeightFormat::Q4_0,
+    WeightFormat::F16,
+];
+
+const VOCABULARY: usize = 61;
+const WIDTHS: [usize; 13] = [1, 3, 15, 16, 17, 31, 32, 33, 64, 65, 100, 130, 257];
+const NO_KV: KvShape = KvShape { layers: 1, kv_heads: 1, head_size: 8, kv_type: KvType::F32 };
+
+/// Embeddings, norms, rotation, SwiGLU and copies, each in a program of its own.
+///
+/// # Panics
+/// With the first difference.
+pub fn check_operators<B: Backend>(backend: &B, thoroughness: Thoroughness) {
+    for case in thoroughness.cases(26) {
+        let rng = &mut Rng::new(case as u64);
+        let width = pick(&WIDTHS, case);
+        let embed = |model: &mut Model, rng: &mut Rng| {
+            let stored = Stored::random(rng, WeightFormat::F32, [VOCABULARY, width], 1.0);
+            let table = model.matrix(stored, pick(&PACKED, case));
+            let out = model.buffer(width);
+            model.push(Op::Embed { table, out });
+        };
+        check_op(backend, rng, "embed", case, 0, embed);
+        check_op(backend, rng, "norm", case, 0, |model, rng| {
+            let input = model.source(rng, width, pick(&[1.0, 1e-4, 300.0], case));
+            let (weight, out) = (model.vector(rng.floats(width, 2.0)), model.buffer(width));
+            model.push(Op::RmsNorm { input, weight, eps: pick(&[1e-6, 1e-5], case), out });
+        });
+        check_op(backend, rng, "swiglu", case, 0, |model, rng| {
+            // Wide enough for both ends of the exponential.
+            let gate = model.source(rng, width, pick(&[1.0, 10.0, 120.0], case));
+            let up = model.source(rng, width, 2.0);
+            let out = if case % 2 == 0 { gate } else { model.buffer(width) };
+            model.push(Op::SwiGlu { gate, up, out });
+        });
+        check_op(backend, rng, "copies", case, 0, |model, rng| {
+            let input = model.source(rng, width, 1.0);
+            let out = model.buffer(width);
+            model.push(Op::Copy { input, out });
+            let out = model.program.buffer(width, RowSet::Wanted);
+            model.push(Op::Select { input, out });
+        });
+        check_heads(backend, rng, case);
+    }
+}
+
+/// The operators on heads: norm and rotation of all or a part of each.
+fn check_heads<B: Backend>(backend: &B, rng: &mut Rng, case: usize) {
+    let (heads, head_size) = pick(&[(3, 8), (2, 64), (3, 80), (1, 128), (5, 6)], case);
+    let width = heads * head_size;
+    check_op(backend, rng, "head norm", case, 0, |model, rng| {
+        let buffer = model.source(rng, width, 3.0);
+        let weight = model.vector(rng.floats(head_size, 2.0));
+        model.push(Op::HeadNorm { buffer, weight, eps: 1e-6 });
+    });
+    let rotary = pick(&[head_size, head_size / 4 * 2, 0], case);
+    check_op(backend, rng, "rotation", case, rotary, |model, rng| {
+        let buffer = model.source(rng, width, 3.0);
+        model.push(Op::Rotate { buffer, head_size });
+    });
+}
+
+/// Products of every packed format, with one to three parts, with and without bias, stored and added, of all
+/// rows and of the wanted ones.
+///
+/// # Panics
+/// With the first difference.
+pub fn check_linear<B: Backend>(backend: &B, thoroughness: Thoroughness) {
+    for case in thoroughness.cases(66) {
+        let rng = &mut Rng::new(1000 + case as u64);
+        let format = pick(&PACKED, case);
+        check_op(backend, rng, &format!("linear {format}"), case, 0, |model, rng| {
+            let inputs = WIDTHS[rng.below(WIDTHS.len())];
+            let input = model.source(rng, inputs, pick(&[1.0, 40.0, 1e-3], case));
+            let rows = pick(&[RowSet::All, RowSet::All, RowSet::Wanted], case / 5);
+            let input = match rows {
+                RowSet::All => input,
+                RowSet::Wanted => {
+                    let out = model.program.buffer(inputs, RowSet::Wanted);
+                    model.push(Op::Select { input, out });
+                    out
+                }
+            };
+            linear(model, rng, input, rows, format);
+        });
+    }
+}
+
+/// A product of one to three matrices of random shape and kind.
+fn linear(model: &mut Model, rng: &mut Rng, input: BufferId, rows: RowSet, format: WeightFormat) {
+    let inputs = model.program.buffers()[input.index()].width;
+    let mut parts = Vec::new();
+    for _ in 0..=rng.below(3) {
+        let outputs = 1 + rng.below(70);
+        let stored = Stored::random(rng, WeightFormat::F32, [outputs, inputs], 0.5);
+        let weight = model.matrix(stored, format);
+        let bias = (rng.below(2) == 0).then(|| model.vector(rng.floats(outputs, 1.0)));
+        let add = rows == RowSet::All && rng.below(2) == 0;
+        let (out, write) = if add {
+            (model.source(rng, outputs, 1.0), Write::Add)
+        } else {
+            (model.program.buffer(outputs, rows), Write::Store)
+        };
+        parts.push(Projection { weight, bias, out, write });
+    }
+    model.push(Op::Linear { input, parts });
+}
+
+/// Runs a program on passes of several sequences, first a small one, then one of the case's row count.
+fn check_op<B: Backend>(
+    backend: &B,
+    rng: &mut Rng,
+    what: &str,
+    case: usize,
+    rotary: usize,
+    build: impl FnOnce(&mut Model, &mut Rng),
+) {
+    let mut model = Model::new(NO_KV, rotary, VOCABULARY);
+    build(&mut model, rng);
+    let mut tandem = Tandem::new(backend, &model, 8);
+    let mut blocks = Blocks::shuffled(rng, 8);
+    let [mut first, mut second] = [0, 1].map(|_| blocks.sequence(256));
+    (first.len, second.len) = (rng.below(100), rng.below(100));
+    for rows in [1 + rng.below(3), pick(&ROWS, case)] {
+        let mut inputs = Inputs::new(&model);
+        let form = pick(&[Form::Vine, Form::Bush, Form::Star, Form::Chain], case);
+        let tree = Tree::random(rng, rows, form);
+        inputs.push(&first, &tree, &rng.tokens(rows, VOCABULARY));
+        inputs.push(&second, &Tree::chain(2), &rng.tokens(2, VOCABULARY));
+        inputs.want((0..rows + 2).filter(|row| row % 3 != 1));
+        tandem.run_without_kv(format_args!("{what}, case {case}, {rows} rows"), &inputs);
+    }
+}

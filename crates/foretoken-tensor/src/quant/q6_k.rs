@@ -1,0 +1,39 @@
+//! GGUF `Q6_K`: 256 values in sixteen groups of 16, each with a signed 8-bit scale over one f16 factor;
+//! `value = (d * scale) * (q - 32)`.
+//!
+//! Block: 128 bytes of low nibbles, 64 bytes of upper bit pairs, 16 scales, f16 `d`. Values come in two
+//! halves of 128 and in each half in quarters of 32: quarters 0 and 2 share the first 32 nibble bytes of the half
+//! (low, high), quarters 1 and 3 the second; quarter `k` has bits `2 k` and `2 k + 1` of the half's 32
+//! bytes of bit pairs.
+
+use super::{QuantSpec, read_f16};
+use crate::WeightFormat;
+
+pub(super) const SPEC: QuantSpec = QuantSpec {
+    format: WeightFormat::Q6K,
+    name: "q6_k",
+    gguf_type: 14,
+    block_values: VALUES,
+    block_bytes: BYTES,
+    decode,
+    encoder: None,
+};
+
+const VALUES: usize = 256;
+const BYTES: usize = 128 + 64 + 16 + 2;
+
+fn decode(bytes: &[u8], values: &mut [f32]) {
+    for (block, values) in bytes.chunks_exact(BYTES).zip(values.chunks_exact_mut(VALUES)) {
+        let (nibbles, rest) = block.split_at(128);
+        let (pairs, rest) = rest.split_at(64);
+        let (scales, d) = rest.split_at(16);
+        let d = read_f16(d);
+        for (i, value) in values.iter_mut().enumerate() {
+            let (half, quarter, l) = (i / 128, i % 128 / 32, i % 32);
+            let low = nibbles[64 * half + 32 * (quarter % 2) + l] >> (4 * (quarter / 2)) & 15;
+            let high = pairs[32 * half + l] >> (2 * quarter) & 3;
+            let scale = d * f32::from(scales[i / 16].cast_signed());
+            *value = scale * (f32::from(low | high << 4) - 32.0);
+        }
+    }
+}
