@@ -128,7 +128,7 @@ mod tests {
         let body = |lines: usize| "    x();\n".repeat(lines);
         let fits = format!("fn fits() {{\n{}}}\n", body(FUNCTION_LINES - 2));
         let long = format!(
-            "impl A {{\n    fn long(a: [u8; 2], b: &str) -> B<'_> {{\n        let c = \"}}\"; // }}\n{}    }}\n}}\n",
+            "impl A {{\n    fn long(a: [u8; 2], b: &'_ str) -> fn(u8) {{\n        let c = \"}}\"; // }}\n{}    }}\n}}\n",
             body(FUNCTION_LINES - 2)
         );
         assert_eq!(findings("a.rs", &fits), []);
@@ -141,9 +141,13 @@ mod tests {
     #[test]
     fn declarations_and_function_pointers_have_no_length() {
         let padding = "\n".repeat(FUNCTION_LINES);
-        let text =
-            format!("trait A {{ fn a(&self) -> [u8; 3]; }}\ntype F = fn(u8);{padding}mod m {{}}\n");
-        assert_eq!(findings("a.rs", &text), []);
+        for before in ["fn a(&self) -> [u8; 3];", "type F = fn(u8);"] {
+            assert_eq!(
+                findings("a.rs", &format!("{before}{padding}fn b() {{}}\n")),
+                [],
+                "{before}"
+            );
+        }
     }
 
     #[test]

@@ -200,6 +200,8 @@ mod tests {
         let syn3 = package("syn", "3.1.0", "MIT");
         let syn4 = package("syn", "4.0.0", "MIT");
         assert_eq!(duplicates(&[syn2, syn3], POLICY, LOCK), []);
+        let syn20 = package("syn", "20.0.0", "MIT");
+        assert_eq!(duplicates(&[syn2, syn3, syn20], POLICY, LOCK).len(), 1);
         let found = duplicates(&[syn2, syn4, syn3], POLICY, LOCK);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].message.contains("syn is locked as 3.1.0 and as 4.0.0"), "{found:?}");
