@@ -140,3 +140,6 @@ fn twin(tree: &DraftTree, other: &DraftTree, node: NodeId) -> Option<NodeId> {
     let above = twin(tree, other, parent)?;
     other.children(above).find(|&child| other.token(child) == tree.token(node))
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,7 @@ impl Verifier {
 }
 
 /// The probability that a token must exceed.
-fn bar(p: &Distribution, (threshold, alpha): (f64, f64)) -> f64 {
+pub(super) fn bar(p: &Distribution, (threshold, alpha): (f64, f64)) -> f64 {
     let entropy: f64 = -p.probabilities().iter().map(|&p| p * libm::log(p + 1e-5)).sum::<f64>();
     threshold.min(alpha * libm::exp(-entropy))
 }

@@ -90,7 +90,7 @@ pub(super) fn recursive(
             q[token as usize] = 0.0;
             let left: f64 = q.iter().sum();
             if defect != Defect::DraftNotRenormalised && left > 0.0 {
-                q.iter_mut().for_each(|q| *q /= left);
+                q = q.iter().map(|q| q / left).collect();
             }
         }
         return out.tokens.push(draw(branch, position, &p));

@@ -100,9 +100,9 @@ fn every_branch_is_taken_once_with_its_mass() {
     let key = |index| Key { domain: crate::Domain::Residual, position: 0, index };
     let mut seen = Vec::new();
     enumerate(
-        |branch| match branch.bernoulli(key(0), 0.25) {
-            true => branch.categorical(key(1), &[(5, 1.0), (6, 0.0), (7, 3.0)]),
-            false => None,
+        |branch| {
+            let go_on = branch.bernoulli(key(0), 0.25);
+            go_on.then(|| branch.categorical(key(1), &[(5, 1.0), (6, 0.0), (7, 3.0)])).flatten()
         },
         |token, mass| seen.push((token, mass)),
     );

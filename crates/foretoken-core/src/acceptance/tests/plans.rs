@@ -109,7 +109,7 @@ pub(super) fn point_then_sampled(drafting: &mut Drafting<'_>) {
 pub(super) fn duplicated_points(drafting: &mut Drafting<'_>) {
     let root = BuildId::ROOT;
     let two = best(&drafting.q(&[]), 2);
-    for &(token, _) in [&two[..], &two[..]].concat().iter() {
+    for &(token, _) in &[&two[..], &two[..]].concat() {
         drafting.point(root, token);
     }
     let child = drafting.point(root, two[0].0);

@@ -98,7 +98,9 @@ impl Table {
     pub(super) fn sampler(&self, params: &SamplingParams, text: &[TokenId]) -> Sampler {
         let mut sampler = Sampler::new(params.clone(), noise(), self.vocab as usize).unwrap();
         sampler.prompt(&PROMPT);
-        text.iter().for_each(|&token| sampler.commit(token));
+        for &token in text {
+            sampler.commit(token);
+        }
         sampler
     }
 
@@ -133,7 +135,7 @@ impl Table {
     }
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+/// The finaliser of `SplitMix64` (Steele, Lea and Flood 2014).
 fn mix(state: u64) -> u64 {
     let state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -1,0 +1,170 @@
+//! The laws of merging: what goes in comes out, in turns, until the budget is spent.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ROOT: TokenId = 9;
+
+/// Trees with the same root from pushes: pick of the parent, token, candidate or probe.
+fn trees() -> impl Strategy<Value = Vec<DraftTree>> {
+    let push = (any::<usize>(), 0u32..4, prop::bool::weighted(0.8));
+    let tree = prop::collection::vec(push, 0..16).prop_map(|pushes| {
+        let mut builder = TreeBuilder::new(ROOT);
+        let mut nodes = vec![BuildId::ROOT];
+        for (pick, token, candidate) in pushes {
+            let parent = nodes[pick % nodes.len()];
+            let role = if candidate { Role::Candidate } else { Role::Probe };
+            nodes.extend(builder.push(parent, token, role));
+        }
+        let mut tree = DraftTree::single(0);
+        builder.freeze(&mut tree);
+        tree
+    });
+    prop::collection::vec(tree, 1..4)
+}
+
+fn paths(tree: &DraftTree) -> BTreeMap<Vec<TokenId>, Role> {
+    (0..tree.len()).map(|node| (path_to(tree, node), tree.role(node))).collect()
+}
+
+fn path_to(tree: &DraftTree, node: NodeId) -> Vec<TokenId> {
+    let mut path = Vec::new();
+    tree.path(node, &mut path);
+    path[1..].iter().map(|&node| tree.token(node)).collect()
+}
+
+fn merge(trees: &[&DraftTree], budget: usize) -> (Union, DraftTree) {
+    let mut union = Union::default();
+    let mut out = DraftTree::single(0);
+    union.merge(trees, budget, &mut out).unwrap();
+    out.check_integrity().unwrap();
+    (union, out)
+}
+
+proptest! {
+    #[test]
+    fn a_union_holds_every_path_while_the_budget_lasts(trees in trees(), budget in 0usize..40) {
+        let trees: Vec<&DraftTree> = trees.iter().collect();
+        let (union, out) = merge(&trees, budget);
+        let mut all = BTreeMap::new();
+        for (path, role) in trees.iter().flat_map(|tree| paths(tree)) {
+            let merged = all.entry(path).or_insert(role);
+            if role == Role::Candidate {
+                *merged = role;
+            }
+        }
+        prop_assert_eq!(out.len(), all.len().min(budget + 1), "the budget is spent and kept");
+        for (path, role) in paths(&out) {
+            // A candidate that was cut may leave behind the probe that another tree made of it.
+            let whole = out.len() == all.len();
+            prop_assert!(all.get(&path) == Some(&role) || !whole && all.contains_key(&path));
+        }
+        for (t, tree) in trees.iter().enumerate() {
+            for node in 0..tree.len() {
+                let Some(merged) = union.node(t, node) else { continue };
+                prop_assert_eq!(path_to(tree, node), path_to(&out, merged));
+                let parent = tree.parent(node).map(|parent| union.node(t, parent).unwrap());
+                prop_assert_eq!(out.parent(merged), parent, "parents come first");
+                let candidate = tree.role(node) == Role::Candidate;
+                prop_assert!(!candidate || out.role(merged) == Role::Candidate);
+            }
+            // What a tree proposed first is kept first.
+            let kept: Vec<bool> = tree.order().map(|node| union.node(t, node).is_some()).collect();
+            prop_assert!(kept.is_sorted_by(|a, b| a >= b), "{:?}", kept);
+        }
+    }
+
+    #[test]
+    fn a_union_of_one_tree_is_that_tree(trees in trees()) {
+        prop_assert_eq!(&merge(&[&trees[0]], 1000).1, &trees[0]);
+        prop_assert_eq!(&merge(&[&trees[0], &trees[0]], 1000).1, &trees[0]);
+    }
+
+    #[test]
+    fn trees_take_turns(first in 1u32..8, second in 1u32..8, budget in 0usize..16) {
+        // Two chains with nothing in common.
+        let chain = |length: u32, base: u32| {
+            let tokens: Vec<TokenId> = (base..base + length).collect();
+            DraftTree::chain(&[&[ROOT], &tokens[..]].concat()).unwrap()
+        };
+        let (first, second) = (chain(first, 100), chain(second, 200));
+        let (_, out) = merge(&[&first, &second], budget);
+        let of = |base: u32| out.tokens().iter().filter(|&&t| t / base == 1 && t / 100 == base / 100).count();
+        let (a, b) = (of(100), of(200));
+        let exhausted = a == first.len() - 1 || b == second.len() - 1;
+        prop_assert!(exhausted || a == b || a == b + 1, "{} and {}", a, b);
+    }
+}
+
+const Q: [(TokenId, f64); 3] = [(1, 0.5), (2, 0.3), (3, 0.2)];
+
+/// A root with the sampled children 1 and 2 and a sampled child 3 below the first.
+fn sampled() -> DraftTree {
+    let mut builder = TreeBuilder::new(ROOT);
+    let first = builder.push_sampled(BuildId::ROOT, Q, &[1, 2]).unwrap().next().unwrap();
+    let _ = builder.push_sampled(first, Q, &[3]).unwrap();
+    let mut tree = DraftTree::single(0);
+    builder.freeze(&mut tree);
+    tree
+}
+
+#[test]
+fn sampled_children_stay_sampled_where_no_other_tree_proposes() {
+    let (_, alone) = merge(&[&sampled()], 9);
+    assert_eq!(alone, sampled());
+    // The other tree proposes at the root only, and goes on below another token.
+    let other = DraftTree::chain(&[ROOT, 7, 7]).unwrap();
+    for trees in [[&sampled(), &other], [&other, &sampled()]] {
+        let (_, out) = merge(&trees, 9);
+        assert_eq!(out.proposal(0), Proposal::PointMass, "the root is shared");
+        let first = out.child_with_token(0, 1).unwrap();
+        assert_eq!(out.proposal(first), Proposal::Sampled(&Q), "the child is not");
+    }
+    let below = DraftTree::chain(&[ROOT, 1, 3]).unwrap();
+    let (_, out) = merge(&[&sampled(), &below], 9);
+    assert_eq!(out.proposal(out.child_with_token(0, 1).unwrap()), Proposal::PointMass);
+}
+
+#[test]
+fn whether_children_stay_sampled_does_not_depend_on_the_budget_or_the_tokens() {
+    // The other tree's proposal is beyond the budget, or equals what was drawn.
+    for token in [1, 7] {
+        let other = DraftTree::chain(&[ROOT, token]).unwrap();
+        for budget in 1..4 {
+            let (_, out) = merge(&[&sampled(), &other], budget);
+            assert_eq!(out.proposal(0), Proposal::PointMass, "token {token}, budget {budget}");
+        }
+    }
+    // A probe of another tree at the same place.
+    let mut builder = TreeBuilder::new(ROOT);
+    builder.push(BuildId::ROOT, 5, Role::Probe).unwrap();
+    let mut probes = DraftTree::single(0);
+    builder.freeze(&mut probes);
+    for trees in [[&sampled(), &probes], [&probes, &sampled()]] {
+        assert_eq!(merge(&trees, 9).1.proposal(0), Proposal::PointMass);
+    }
+}
+
+#[test]
+fn a_budget_keeps_the_first_draws() {
+    let (_, out) = merge(&[&sampled()], 1);
+    assert_eq!((out.tokens(), out.proposal(0)), (&[ROOT, 1][..], Proposal::Sampled(&Q)));
+}
+
+#[test]
+fn what_cannot_be_merged_is_refused() {
+    let mut out = DraftTree::single(0);
+    let mut union = Union::default();
+    assert_eq!(union.merge(&[], 5, &mut out), Err(TreeError::NoRoot));
+    let (one, two) = (DraftTree::single(1), DraftTree::single(2));
+    assert_eq!(union.merge(&[&one, &two], 5, &mut out), Err(TreeError::RootsDiffer(1, 2)));
+}
+
+#[test]
+fn a_union_never_exceeds_the_largest_tree() {
+    let chain = |token: TokenId| DraftTree::chain(&[&[ROOT], &[token; 900][..]].concat()).unwrap();
+    assert_eq!(merge(&[&chain(1), &chain(2)], usize::MAX).1.len(), MAX_NODES);
+}
