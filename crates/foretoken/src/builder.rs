@@ -46,6 +46,7 @@ impl Engine {
         let backend = Arc::new(CpuBackend::new(cpu));
         let Loaded { checkpoint, tokenizer, model: target } =
             open(&backend, options, &options.model, options.format, progress)?;
+        let mut warnings = named_warnings(&checkpoint);
         let mut draft = match &options.draft_model {
             Some(source) if methods.iter().any(|method| method.needs == Needs::DraftModel) => {
                 let draft = open(&backend, options, source, options.draft_format, progress)?;
@@ -54,6 +55,7 @@ impl Engine {
                         (draft.checkpoint.name().to_owned(), difference.to_string());
                     return Err(Error::Vocabulary { draft, difference });
                 }
+                warnings.extend(named_warnings(&draft.checkpoint));
                 Some(draft.model)
             }
             _ => None,
@@ -73,11 +75,18 @@ impl Engine {
             tokenizer,
             drafters,
             drafter_name: name.to_owned(),
+            warnings,
             draft_nodes: options.draft.tokens,
             max_sequences: options.max_sequences,
             state: State::default(),
         })
     }
+}
+
+/// What was ignored on opening, with the model's name.
+fn named_warnings(checkpoint: &Checkpoint) -> Vec<String> {
+    let name = checkpoint.name();
+    checkpoint.warnings().iter().map(|warning| format!("{name}: {warning}")).collect()
 }
 
 /// Opens and packs a model.

@@ -7,8 +7,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use foretoken_core::{DraftTree, Noise, Rule, Sampler, Union, Verifier};
-use foretoken_model::{Checkpoint, GenerationDefaults, StopSearch, Target, Tokenizer};
+use foretoken_core::{
+    DraftTree, Noise, Rule, Sampler, SamplingParams, TokenId, Union, Verifier,
+};
+use foretoken_model::{Checkpoint, StopSearch, Target, Tokenizer};
 
 use crate::drafters::{DraftTask, Drafter, SequenceKey};
 use crate::sequence::{Progress, Sequence, StepTimes, Waiting};
@@ -22,6 +24,7 @@ pub struct Engine {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) drafters: Vec<Box<dyn Drafter>>,
     pub(crate) drafter_name: String,
+    pub(crate) warnings: Vec<String>,
     pub(crate) threads: usize,
     pub(crate) draft_nodes: usize,
     pub(crate) max_sequences: usize,
@@ -60,13 +63,8 @@ impl Engine {
     }
 
     fn validate(&self, request: &Request) -> Result<(), Error> {
-        let (vocab, context) = (self.target.spec().vocab, self.target.context());
-        if request.prompt.is_empty() {
-            return Err(Error::EmptyPrompt);
-        }
-        if let Some(&token) = request.prompt.iter().find(|&&token| token as usize >= vocab) {
-            return Err(Error::TokenOutOfRange { token, vocab });
-        }
+        let context = self.target.context();
+        self.check_text(&request.prompt)?;
         if request.prompt.len() >= context {
             return Err(Error::PromptTooLong { tokens: request.prompt.len(), context });
         }
@@ -81,6 +79,18 @@ impl Engine {
             return Err(Error::Option { option: "typical acceptance", value, bound });
         }
         Ok(())
+    }
+
+    /// Checks that a text has tokens and the model knows them.
+    pub(crate) fn check_text(&self, tokens: &[TokenId]) -> Result<(), Error> {
+        let vocab = self.target.spec().vocab;
+        if tokens.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        match tokens.iter().find(|&&token| token as usize >= vocab) {
+            Some(&token) => Err(Error::TokenOutOfRange { token, vocab }),
+            None => Ok(()),
+        }
     }
 
     /// Marks a session as in use by a request.
@@ -288,9 +298,25 @@ impl Engine {
         &self.checkpoint
     }
 
-    /// Sampling values the model's authors recommend.
-    pub fn generation_defaults(&self) -> &GenerationDefaults {
-        self.checkpoint.generation_defaults()
+    /// The sampling parameters that the model's authors recommend; greedy unless they ask for sampling.
+    /// They are taken from a file as they are: a request with values out of range is refused.
+    pub fn default_sampling(&self) -> SamplingParams {
+        let (stored, plain) = (self.checkpoint.generation_defaults(), SamplingParams::default());
+        let sampled = stored.do_sample == Some(true);
+        let top_k = stored.top_k.filter(|&k| k > 0);
+        SamplingParams {
+            temperature: if sampled { stored.temperature.unwrap_or(1.0) } else { 0.0 },
+            top_k: top_k.map(|k| u32::try_from(k).unwrap_or(u32::MAX)),
+            top_p: stored.top_p.unwrap_or(plain.top_p),
+            min_p: stored.min_p.unwrap_or(plain.min_p),
+            repetition_penalty: stored.repetition_penalty.unwrap_or(plain.repetition_penalty),
+            ..plain
+        }
+    }
+
+    /// What was ignored while the models were opened, each with its model's name.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Name of the drafting method, as chosen.

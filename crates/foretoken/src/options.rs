@@ -59,11 +59,23 @@ impl EngineOptions {
 }
 
 impl EngineOptions {
+    /// Longest context that can be asked for.
+    pub const MAX_CONTEXT: usize = 1 << 30;
+    /// Most worker threads.
+    pub const MAX_THREADS: usize = 1024;
+
     pub(crate) fn validate(&self) -> Result<(), Error> {
-        let out_of = |option, bound| Err(Error::Option { option, value: "0".to_owned(), bound });
-        match (self.context, self.max_sequences) {
-            (Some(0 | 1), _) => out_of("the context", "at least 2"),
-            (_, 0) => out_of("the number of sequences", "at least 1"),
+        let out_of = |option, value: usize, bound| {
+            Err(Error::Option { option, value: value.to_string(), bound })
+        };
+        match (self.context, self.threads, self.max_sequences) {
+            (Some(context), _, _) if !(2..=Self::MAX_CONTEXT).contains(&context) => {
+                out_of("context", context, "between 2 and 2^30 tokens")
+            }
+            (_, Some(threads), _) if threads.get() > Self::MAX_THREADS => {
+                out_of("threads", threads.get(), "between 1 and 1024")
+            }
+            (_, _, 0) => out_of("max sequences", 0, "at least 1"),
             _ => self.draft.validate(),
         }
     }

@@ -25,6 +25,8 @@ pub struct Request {
     pub max_tokens: Option<usize>,
     /// A session to continue: what its text shares with `prompt` is not computed again.
     pub session: Option<SessionId>,
+    /// Whether the engine's drafters work for it.
+    pub drafting: Drafting,
 }
 
 impl Request {
@@ -40,8 +42,18 @@ impl Request {
             end_of_text: EndOfText::Ends,
             max_tokens: Some(256),
             session: None,
+            drafting: Drafting::On,
         }
     }
+}
+
+/// Whether the engine's drafters work for a request. The text is the same either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drafting {
+    /// They do.
+    On,
+    /// Plain decoding, one token per pass: what drafting is measured against.
+    Off,
 }
 
 /// What an end-of-text token does.

@@ -30,14 +30,13 @@ impl Score {
 impl Engine {
     /// Scores a text, with the `top` most likely tokens at each position.
     pub fn score(&mut self, tokens: &[TokenId], top: usize) -> Result<Score, Error> {
+        self.check_text(tokens)?;
         let context = self.target.context();
-        if tokens.is_empty() {
-            return Err(Error::EmptyPrompt);
-        }
         if tokens.len() > context {
             return Err(Error::PromptTooLong { tokens: tokens.len(), context });
         }
         let sequence = self.target.open();
+        let top = top.min(self.target.spec().vocab);
         let score = score(self.target.as_mut(), sequence, tokens, top);
         self.target.close(sequence);
         score

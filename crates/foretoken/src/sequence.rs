@@ -10,7 +10,7 @@ use foretoken_model::{ForwardError, StopSearch, Target, TextStream, Tokenizer, W
 use crate::drafters::{DraftTask, Room};
 use crate::session::Kept;
 use crate::{
-    Completion, EndOfText, Error, Event, FinishReason, Origin, Request, RequestId, SessionId, Token,
+    Completion, Drafting, EndOfText, Error, Event, FinishReason, Origin, Request, RequestId, SessionId, Token,
 };
 
 /// Prompt rows a sequence feeds per pass.
@@ -24,6 +24,7 @@ pub(crate) struct Sequence {
     prompt_tokens: usize,
     max_tokens: usize,
     end_of_text: EndOfText,
+    drafting: Drafting,
     seed: u64,
     /// Tokens of the fed tree that precede the draft's root.
     stem: usize,
@@ -86,6 +87,7 @@ impl Sequence {
             prompt_tokens: request.prompt.len(),
             max_tokens: request.max_tokens.unwrap_or(usize::MAX),
             end_of_text: request.end_of_text,
+            drafting: request.drafting,
             seed: sampler.noise().seed,
             stem: 0,
             fed: DraftTree::single(0),
@@ -117,9 +119,11 @@ impl Sequence {
         self.stem = missing.min(PROMPT_ROWS) - 1;
         let generated = task.text.len() - self.prompt_tokens;
         let left = (self.max_tokens - generated).min(target.context() - task.text.len());
-        task.room = match self.emits {
-            true => Room { nodes: nodes.min(MAX_NODES - 1 - self.stem), depth: left - 1 },
-            false => Room::default(),
+        task.room = match self.drafting {
+            Drafting::On if self.emits => {
+                Room { nodes: nodes.min(MAX_NODES - 1 - self.stem), depth: left - 1 }
+            }
+            _ => Room::default(),
         };
         let root = task.text.len() - missing + self.stem;
         task.tree.set_single(task.text[root]);

@@ -157,7 +157,8 @@ impl State {
         self.path.push(0);
         self.fed.push(self.work.token(0));
         let mut at = 0;
-        for &token in emitted {
+        // The last token is the next root: it is fed again, even where the tree had grown it.
+        for &token in &emitted[..emitted.len().saturating_sub(1)] {
             let Some(child) = self.work.child_with_token(at, token) else { break };
             self.path.push(child);
             self.fed.push(token);
@@ -206,7 +207,8 @@ impl ModelDrafter {
             let Some(state) = drafting(&mut self.sequences, task) else { continue };
             let growing = level == 0 || state.item.is_some();
             state.item = None;
-            if growing && task.text.len() - state.fed.len() <= PROMPT_ROWS {
+            // More is missing only where the prompt could not be read.
+            if growing && task.text.len().saturating_sub(state.fed.len()) <= PROMPT_ROWS {
                 state.join(self.model.as_mut(), task, level);
             }
         }
