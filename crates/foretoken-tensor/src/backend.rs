@@ -23,6 +23,32 @@ pub enum KvType {
     Bf16,
 }
 
+impl KvType {
+    /// Every type.
+    pub const ALL: &[Self] = &[Self::F32, Self::Bf16];
+
+    /// The name users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// The type of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kv_type| kv_type.name() == name)
+    }
+
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
 /// Shape of a KV store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvShape {
@@ -297,3 +323,6 @@ pub trait Backend: Send + Sync + 'static {
         row: usize,
     ) -> &'a [f32];
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,13 @@ pub fn check_attention<B: Backend>(backend: &B, thoroughness: Thoroughness) {
 }
 
 /// Random queries, keys and values, stored and attended to in layer 1 of 2.
-fn model(rng: &mut Rng, kv: KvShape, heads: usize, reach: Reach, sharpness: f32) -> Model {
+pub(super) fn model(
+    rng: &mut Rng,
+    kv: KvShape,
+    heads: usize,
+    reach: Reach,
+    sharpness: f32,
+) -> Model {
     let mut model = Model::new(kv, 0, VOCABULARY);
     let queries = model.source(rng, heads * kv.head_size, 2.0);
     let [keys, values] = [0, 1].map(|_| model.source(rng, kv.kv_heads * kv.head_size, 2.0));

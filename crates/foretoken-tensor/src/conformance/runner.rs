@@ -42,14 +42,14 @@ impl Blocks {
 /// The owned arrays of a [`Pass`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inputs {
-    rotary: usize,
-    tokens: Vec<u32>,
-    rotation: Vec<f32>,
-    subtree_end: Vec<u32>,
-    depth: Vec<u32>,
-    blocks: Vec<BlockId>,
-    spans: Vec<SpanLayout>,
-    wanted: Vec<u32>,
+    pub(super) rotary: usize,
+    pub(super) tokens: Vec<u32>,
+    pub(super) rotation: Vec<f32>,
+    pub(super) subtree_end: Vec<u32>,
+    pub(super) depth: Vec<u32>,
+    pub(super) blocks: Vec<BlockId>,
+    pub(super) spans: Vec<SpanLayout>,
+    pub(super) wanted: Vec<u32>,
 }
 
 impl Inputs {

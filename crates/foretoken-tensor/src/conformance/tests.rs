@@ -1,27 +1,21 @@
+//! The suite on the oracle itself, the oracle against f64, and broken backends that the suite must notice.
+
+mod mutants;
+mod oracle;
+
 use super::*;
 use crate::Reference;
 
 #[test]
-fn operators() {
+fn the_reference_passes() {
     check_operators(&Reference, Thoroughness::Quick);
-}
-#[test]
-fn linear() {
     check_linear(&Reference, Thoroughness::Quick);
-}
-#[test]
-fn attention() {
-    check_attention(&Reference, Thoroughness::Quick);
-}
-#[test]
-fn packing() {
     check_packing(&Reference, Thoroughness::Quick);
-}
-#[test]
-fn programs() {
+    check_attention(&Reference, Thoroughness::Quick);
     check_programs(&Reference, Thoroughness::Quick);
 }
+
 #[test]
-fn invariance() {
+fn the_reference_is_row_invariant() {
     check_invariance(&Reference, Thoroughness::Quick);
 }

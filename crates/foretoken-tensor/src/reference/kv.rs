@@ -22,7 +22,7 @@ impl ReferenceKv {
         Self { shape, layers: vec![Layer::default(); shape.layers] }
     }
 
-    pub(super) fn shape(&self) -> KvShape {
+    pub(crate) fn shape(&self) -> KvShape {
         self.shape
     }
 
@@ -36,7 +36,7 @@ impl ReferenceKv {
     }
 
     /// Rounds and writes every head's key and value of one position.
-    pub(super) fn store(&mut self, layer: usize, slot: Slot, key: &[f32], value: &[f32]) {
+    pub(crate) fn store(&mut self, layer: usize, slot: Slot, key: &[f32], value: &[f32]) {
         assert_eq!(key.len(), self.width(), "a position has one key per KV head");
         assert_eq!(value.len(), self.width(), "a position has one value per KV head");
         let (start, kv_type) = (self.start(slot), self.shape.kv_type);
