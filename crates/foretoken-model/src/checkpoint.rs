@@ -12,7 +12,6 @@ use std::collections::{HashMap, HashSet};
 
 use foretoken_core::TokenId;
 use foretoken_tensor::{MatrixView, RowOrder, WeightFormat};
-use half::{bf16, f16};
 use serde_json::{Map, Value};
 
 pub use generation::GenerationDefaults;
@@ -73,27 +72,28 @@ pub struct TensorInfo<'a> {
 impl Checkpoint {
     /// Opens a model and understands its configuration.
     pub fn open(source: &ModelSource, options: &OpenOptions) -> Result<Self, ModelError> {
+        let OpenOptions { unknown_keys } = *options;
         let checkpoint = match source {
             ModelSource::Gguf(path) => {
                 let (store, gguf) = Store::gguf(path)?;
-                Self::from_gguf(source, store, gguf, options)
+                Self::from_gguf(source, store, gguf, unknown_keys)
             }
             ModelSource::Folder(_) | ModelSource::Embedded { .. } => {
-                Self::from_folder(source, options)
+                Self::from_folder(source, unknown_keys)
             }
         }?;
-        checkpoint.check_names(options.unknown_keys)
+        checkpoint.check_names(unknown_keys)
     }
 
     fn from_gguf(
         source: &ModelSource,
         store: Store,
         gguf: Gguf,
-        options: &OpenOptions,
+        unknown_keys: UnknownKeys,
     ) -> Result<Self, ModelError> {
         let config = |cause| ModelError::Config { file: source.place(), cause };
         let Understood { mut spec, qk_rows, warnings } =
-            arch::from_gguf(&gguf, options.unknown_keys).map_err(config)?;
+            arch::from_gguf(&gguf, unknown_keys).map_err(config)?;
         if let Some(divisors) = store.get(ROPE_FREQS) {
             spec.rope.scaling = per_frequency(&spec, &divisors)?;
         }
@@ -121,7 +121,7 @@ impl Checkpoint {
         })
     }
 
-    fn from_folder(source: &ModelSource, options: &OpenOptions) -> Result<Self, ModelError> {
+    fn from_folder(source: &ModelSource, unknown_keys: UnknownKeys) -> Result<Self, ModelError> {
         let place = source.place();
         let map = read_object(source, "config.json")?.ok_or_else(|| ModelError::Incomplete {
             folder: place.clone().into(),
@@ -130,7 +130,7 @@ impl Checkpoint {
         })?;
         let config = |cause| ModelError::Config { file: source.label("config.json"), cause };
         let Understood { mut spec, qk_rows, warnings } =
-            arch::from_config(&map, options.unknown_keys).map_err(config)?;
+            arch::from_config(&map, unknown_keys).map_err(config)?;
         let store = Store::safetensors(source, place)?;
         let mut ids = Ids { vocab: spec.vocab, warnings };
         settle_head(&mut spec, &store, &mut ids.warnings);
@@ -283,7 +283,9 @@ impl Checkpoint {
         let values = decode(&stored, &tensor.shape(&self.spec))?;
         Ok(match self.row_order(tensor) {
             RowOrder::Natural => values,
-            order => (0..values.len()).map(|row| values[order.stored(row)]).collect(),
+            order @ RowOrder::InterleavedHeads { .. } => {
+                (0..values.len()).map(|row| values[order.stored(row)]).collect()
+            }
         })
     }
 
@@ -355,17 +357,12 @@ fn per_frequency(spec: &ModelSpec, stored: &Stored<'_>) -> Result<RopeScaling, M
 
 /// A stored vector as f32.
 fn decode(stored: &Stored<'_>, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
-    let data = stored.data;
-    let values: Vec<f32> = match stored.check(shape, VECTOR_FORMATS)? {
-        WeightFormat::F32 => data.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-        WeightFormat::F16 => {
-            data.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect()
-        }
-        WeightFormat::Bf16 => {
-            data.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect()
-        }
-        other => return Err(stored.type_error(&format!("{other:?}"), VECTOR_FORMATS)),
-    };
+    let format = stored.check(shape, VECTOR_FORMATS)?;
+    if !matches!(format, WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16) {
+        return Err(stored.type_error(format.name(), VECTOR_FORMATS));
+    }
+    let mut values = vec![0.0; stored.data.len() / format.spec().block_bytes];
+    (format.spec().decode)(stored.data, &mut values);
     match values.iter().position(|value| !value.is_finite()) {
         Some(index) => Err(stored.error(TensorError::NotFinite {
             name: stored.name.to_owned(),

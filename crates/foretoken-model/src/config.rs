@@ -74,14 +74,14 @@ impl<'a> Config<'a> {
             value.as_u64().ok_or_else(|| self.type_error(key, "a non-negative integer"))?;
         match usize::try_from(integer) {
             Ok(integer) if integer <= max => Ok(Some(integer)),
-            _ => Err(self.refuse(key, integer, format!("at most {max}"))),
+            _ => Err(self.refuse(key, &integer, format!("at most {max}"))),
         }
     }
 
     /// An integer from 1 to `max`, if present.
     pub fn size(&self, key: &str, max: usize) -> Result<Option<usize>, ConfigError> {
         match self.integer(key, max)? {
-            Some(0) => Err(self.refuse(key, 0, format!("from 1 to {max}"))),
+            Some(0) => Err(self.refuse(key, &0, format!("from 1 to {max}"))),
             size => Ok(size),
         }
     }
@@ -96,7 +96,7 @@ impl<'a> Config<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.as_f64().ok_or_else(|| self.type_error(key, "a number"))? {
             x if x.is_finite() && x > 0.0 => Ok(Some(x)),
-            x => Err(self.refuse(key, x, "a finite number above 0")),
+            x => Err(self.refuse(key, &x, "a finite number above 0")),
         }
     }
 
@@ -149,7 +149,7 @@ impl<'a> Config<'a> {
     pub(crate) fn refuse(
         &self,
         key: &str,
-        found: impl ToString,
+        found: &dyn ToString,
         wanted: impl Into<String>,
     ) -> ConfigError {
         ConfigError::Value { key: self.full(key), found: found.to_string(), wanted: wanted.into() }

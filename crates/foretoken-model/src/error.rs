@@ -94,6 +94,14 @@ pub enum ModelError {
         /// What is wrong.
         cause: crate::TokenizerError,
     },
+    /// A chat template that cannot be used.
+    #[error("`{file}`: {cause}")]
+    Chat {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        cause: crate::ChatError,
+    },
     /// A shard index that leads out of its folder or to nothing.
     #[error("`{file}` names the shard `{shard}`, {problem}")]
     Shard {

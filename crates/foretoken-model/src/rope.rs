@@ -109,7 +109,7 @@ impl Llama3Ramp {
     }
 }
 
-/// YaRN's mixture of kept and divided frequencies, ramped between two dimensions.
+/// The `yarn` mixture of kept and divided frequencies, ramped between two dimensions.
 fn yarn(rope: &Rope) -> Vec<f64> {
     let &RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, ramp, .. } =
         &rope.scaling

@@ -192,7 +192,7 @@ fn embedded(files: &'static [(&'static str, &'static [u8])], file: &str) -> Opti
 
 /// The snapshot of a hub id: that of `refs/main`, or the only one there is.
 fn snapshot(cache: &Path, id: &str) -> Option<PathBuf> {
-    if id.matches('/').count() > 1 || !id.split('/').all(|part| is_plain_name(part)) {
+    if id.matches('/').count() > 1 || !id.split('/').all(is_plain_name) {
         return None;
     }
     let model = cache.join(format!("models--{}", id.replace('/', "--")));

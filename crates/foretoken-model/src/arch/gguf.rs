@@ -51,7 +51,7 @@ pub(super) fn spec(
     let kv_heads = meta.size("attention.head_count_kv", heads)?.unwrap_or(heads);
     if !heads.is_multiple_of(kv_heads) {
         let wanted = format!("a divisor of the {heads} heads");
-        return Err(meta.refuse("attention.head_count_kv", kv_heads, wanted));
+        return Err(meta.refuse("attention.head_count_kv", &kv_heads, wanted));
     }
     let context = meta.required_size("context_length", MAX_CONTEXT)?;
     let layers = meta.required_size("block_count", MAX_LAYERS)?;
@@ -114,7 +114,7 @@ impl Metadata<'_> {
         match self.gguf.u64(&self.full(key))? {
             None => Ok(None),
             Some(size) if (1..=max as u64).contains(&size) => Ok(Some(size as usize)),
-            Some(size) => Err(self.refuse(key, size, format!("from 1 to {max}"))),
+            Some(size) => Err(self.refuse(key, &size, format!("from 1 to {max}"))),
         }
     }
 
@@ -126,7 +126,7 @@ impl Metadata<'_> {
         match self.gguf.f64(&self.full(key))? {
             None => Ok(None),
             Some(x) if x.is_finite() && x > 0.0 => Ok(Some(x)),
-            Some(x) => Err(self.refuse(key, x, "a finite number above 0".to_owned())),
+            Some(x) => Err(self.refuse(key, &x, "a finite number above 0".to_owned())),
         }
     }
 
@@ -134,7 +134,7 @@ impl Metadata<'_> {
         ConfigError::Missing { key: self.full(key) }
     }
 
-    fn refuse(&self, key: &str, found: impl ToString, wanted: String) -> ConfigError {
+    fn refuse(&self, key: &str, found: &dyn ToString, wanted: String) -> ConfigError {
         ConfigError::Value { key: self.full(key), found: found.to_string(), wanted }
     }
 
@@ -155,13 +155,13 @@ impl Metadata<'_> {
         };
         if !size.is_multiple_of(2) || size.saturating_mul(heads) > MAX_WIDTH {
             let wanted = format!("even, and at most {MAX_WIDTH} for all {heads} heads");
-            return Err(self.refuse(key, size, wanted));
+            return Err(self.refuse(key, &size, wanted));
         }
         for key in ["attention.value_length", "rope.dimension_count"] {
             if let Some(other) = self.size(key, MAX_WIDTH)?
                 && other != size
             {
-                return Err(self.refuse(key, other, format!("the head size, {size}")));
+                return Err(self.refuse(key, &other, format!("the head size, {size}")));
             }
         }
         Ok(size)
@@ -170,7 +170,7 @@ impl Metadata<'_> {
     fn rope(&self, head_size: usize, context: usize) -> Result<Rope, ConfigError> {
         let theta = self.positive("rope.freq_base")?.unwrap_or(10_000.0);
         if theta <= 1.0 {
-            return Err(self.refuse("rope.freq_base", theta, "above 1".to_owned()));
+            return Err(self.refuse("rope.freq_base", &theta, "above 1".to_owned()));
         }
         Ok(Rope { theta, dims: head_size, scaling: self.scaling(context)? })
     }
@@ -190,7 +190,7 @@ impl Metadata<'_> {
             ("linear", Some(factor)) => Ok(RopeScaling::Linear { factor }),
             ("yarn", Some(factor)) => self.yarn(factor, context),
             ("yarn", None) => Err(self.missing("rope.scaling.factor")),
-            (other, _) => Err(self.refuse(key, other, "none, linear or yarn".to_owned())),
+            (other, _) => Err(self.refuse(key, &other, "none, linear or yarn".to_owned())),
         }
     }
 

@@ -148,7 +148,7 @@ pub(crate) fn from_config(
         && !classes.is_empty()
         && !classes.contains(&family.class)
     {
-        return Err(kind.refuse("architectures", classes.join(", "), family.class));
+        return Err(kind.refuse("architectures", &classes.join(", "), family.class));
     }
     let lists = [SHARED, family.keys];
     let config = Config::new(map, &lists);
@@ -184,7 +184,7 @@ fn settle(
         match unknown_keys {
             UnknownKeys::Refuse => return Err(ConfigError::UnknownKey { key, found, family }),
             UnknownKeys::Warn => {
-                warnings.push(format!("ignoring the unknown key `{key}` = {found}"))
+                warnings.push(format!("ignoring the unknown key `{key}` = {found}"));
             }
         }
     }
@@ -213,26 +213,26 @@ fn base(
     if let Some(act) = config.text("hidden_act")?
         && act != "silu"
     {
-        return Err(config.refuse("hidden_act", act, "silu"));
+        return Err(config.refuse("hidden_act", &act, "silu"));
     }
     let hidden = config.required_size("hidden_size", MAX_WIDTH)?;
     let heads = config.required_size("num_attention_heads", MAX_WIDTH)?;
     let kv_heads = config.size("num_key_value_heads", heads)?.unwrap_or(heads);
     if !heads.is_multiple_of(kv_heads) {
         let wanted = format!("a divisor of num_attention_heads, {heads}");
-        return Err(config.refuse("num_key_value_heads", kv_heads, wanted));
+        return Err(config.refuse("num_key_value_heads", &kv_heads, wanted));
     }
     let head_size = match (config.size("head_dim", MAX_WIDTH)?, head_size) {
         (Some(size), _) | (None, HeadSize::Fixed(size)) => size,
         (None, HeadSize::Split) if hidden.is_multiple_of(heads) => hidden / heads,
         (None, HeadSize::Split) => {
             let wanted = format!("a multiple of num_attention_heads, {heads}");
-            return Err(config.refuse("hidden_size", hidden, wanted));
+            return Err(config.refuse("hidden_size", &hidden, wanted));
         }
     };
     if !head_size.is_multiple_of(2) || head_size.saturating_mul(heads) > MAX_WIDTH {
         let wanted = format!("even, and at most {MAX_WIDTH} for all {heads} heads");
-        return Err(config.refuse("head_dim", head_size, wanted));
+        return Err(config.refuse("head_dim", &head_size, wanted));
     }
     let context = config.size("max_position_embeddings", MAX_CONTEXT)?.unwrap_or(2048);
     let layers = config.required_size("num_hidden_layers", MAX_LAYERS)?;
@@ -284,16 +284,16 @@ fn qwen_layers(config: &Config<'_>, layers: usize) -> Result<Vec<Reach>, ConfigE
     };
     if types.len() != layers {
         let found = format!("a list of {}", types.len());
-        return Err(config.refuse("layer_types", found, format!("one entry per layer, {layers}")));
+        return Err(config.refuse("layer_types", &found, format!("one entry per layer, {layers}")));
     }
     let reach = |&kind: &&str| match (kind, window) {
         ("full_attention", _) => Ok(Reach::Full),
         ("sliding_attention", Some(window)) => Ok(window),
         ("sliding_attention", None) => {
             let wanted = "full_attention throughout while use_sliding_window is off";
-            Err(config.refuse("layer_types", kind, wanted))
+            Err(config.refuse("layer_types", &kind, wanted))
         }
-        _ => Err(config.refuse("layer_types", kind, "full_attention or sliding_attention")),
+        _ => Err(config.refuse("layer_types", &kind, "full_attention or sliding_attention")),
     };
     types.iter().map(reach).collect()
 }

@@ -74,10 +74,12 @@ fn qwen_slides_where_transformers_does() {
         assert_eq!(layers(on), [full, window, window, window]);
         let late = json!({ "use_sliding_window": true, "sliding_window": 8 });
         assert_eq!(layers(late), [full; 4], "the first 28 layers are full by default");
-        let null = json!({ "use_sliding_window": true, "sliding_window": null, "max_window_layers": 0 });
+        let null =
+            json!({ "use_sliding_window": true, "sliding_window": null, "max_window_layers": 0 });
         assert_eq!(layers(null), [full; 4]);
         let types = ["sliding_attention", "full_attention", "sliding_attention", "full_attention"];
-        let listed = json!({ "use_sliding_window": true, "sliding_window": 8, "layer_types": types });
+        let listed =
+            json!({ "use_sliding_window": true, "sliding_window": 8, "layer_types": types });
         assert_eq!(layers(listed), [window, full, window, full]);
         let error = refusal(family, json!({ "layer_types": types }));
         assert!(error.contains("while use_sliding_window is off"), "{error}");
@@ -109,7 +111,8 @@ fn a_key_that_may_change_the_mathematics_is_refused_by_name() {
 
 #[test]
 fn unknown_keys_that_ask_for_nothing_are_fine() {
-    for value in [json!(null), json!(false), json!(0), json!(0.0), json!(""), json!([]), json!({})] {
+    for value in [json!(null), json!(false), json!(0), json!(0.0), json!(""), json!([]), json!({})]
+    {
         assert_eq!(spec("llama", json!({ "mystery": value })), spec("llama", json!({})));
     }
 }
@@ -126,13 +129,17 @@ fn impossible_configurations_name_the_key() {
         ),
         (
             json!({ "architectures": ["LlamaForSequenceClassification"] }),
-            "`architectures` is LlamaForSequenceClassification; it must be LlamaForCausalLM".to_owned(),
+            "`architectures` is LlamaForSequenceClassification; it must be LlamaForCausalLM"
+                .to_owned(),
         ),
         (json!({ "hidden_act": "gelu" }), "`hidden_act` is gelu; it must be silu".to_owned()),
         (json!({ "vocab_size": null }), "`vocab_size` is missing".to_owned()),
         (json!({ "vocab_size": -5 }), "`vocab_size` is -5; it must be a non-negative".to_owned()),
         (json!({ "vocab_size": 1.5 }), "`vocab_size` is 1.5; it must be a non-negative".to_owned()),
-        (json!({ "hidden_size": 0 }), format!("`hidden_size` is 0; it must be from 1 to {million}")),
+        (
+            json!({ "hidden_size": 0 }),
+            format!("`hidden_size` is 0; it must be from 1 to {million}"),
+        ),
         (json!({ "hidden_size": 1u64 << 40 }), format!("must be at most {million}")),
         (json!({ "hidden_size": 33 }), "a multiple of num_attention_heads, 4".to_owned()),
         (json!({ "num_hidden_layers": 5000 }), "must be at most 4096".to_owned()),

@@ -71,7 +71,7 @@ impl Config<'_> {
             "yarn" => YARN,
             other => {
                 let wanted = "default, linear, dynamic, llama3 or yarn";
-                return Err(self.refuse(&format!("{prefix}rope_type"), other, wanted));
+                return Err(self.refuse(&format!("{prefix}rope_type"), &other, wanted));
             }
         };
         let lists = [COMMON, extra];
@@ -82,7 +82,7 @@ impl Config<'_> {
         for config in [Some(self), object].into_iter().flatten() {
             match config.positive("partial_rotary_factor")? {
                 None | Some(1.0) => {}
-                Some(part) => return Err(config.refuse("partial_rotary_factor", part, "1")),
+                Some(part) => return Err(config.refuse("partial_rotary_factor", &part, "1")),
             }
         }
         let inner = object.map(|object| object.positive("rope_theta")).transpose()?.flatten();
@@ -90,7 +90,7 @@ impl Config<'_> {
             Some(theta) => theta,
             None => self.positive("rope_theta")?.unwrap_or(DEFAULT_THETA),
         };
-        if theta > 1.0 { Ok(theta) } else { Err(self.refuse("rope_theta", theta, "above 1")) }
+        if theta > 1.0 { Ok(theta) } else { Err(self.refuse("rope_theta", &theta, "above 1")) }
     }
 
     /// The scaling of type `kind`, read from its own object.
@@ -111,7 +111,7 @@ impl Config<'_> {
         let high_freq_factor = self.stretch("high_freq_factor")?;
         if high_freq_factor <= low_freq_factor {
             let wanted = format!("above low_freq_factor, {low_freq_factor}");
-            return Err(self.refuse("high_freq_factor", high_freq_factor, wanted));
+            return Err(self.refuse("high_freq_factor", &high_freq_factor, wanted));
         }
         Ok(RopeScaling::Llama3 {
             factor: self.stretch("factor")?,
@@ -165,8 +165,8 @@ impl Config<'_> {
     }
 }
 
-/// YaRN's temperature of attention for a stretch (Peng et al. 2023, section 3.4), with DeepSeek's
-/// weight on the logarithm.
+/// The temperature of attention for a stretch in `YaRN` (Peng et al. 2023, section 3.4); `weight` is
+/// what later models put on the logarithm, 1 in the paper.
 pub(crate) fn yarn_magnitude(factor: f64, weight: f64) -> f64 {
     if factor <= 1.0 { 1.0 } else { 0.1 * weight * libm::log(factor) + 1.0 }
 }

@@ -81,8 +81,8 @@ impl<'a> Reader<'a> {
         shape.reverse();
         let number = self.u32("a tensor type")?;
         let offset = self.u64("a tensor offset")?;
-        let (kind, bytes) = match KNOWN.iter().find(|known| known.number == number) {
-            Some(known) => (TensorType::Weights(known.format), size(&name, &shape, known)?),
+        let (kind, bytes) = match WeightFormat::from_gguf(number) {
+            Some(format) => (TensorType::Weights(format), size(&name, &shape, format)?),
             None => (TensorType::Other(number), 0),
         };
         Ok(Info { name, shape, kind, offset, bytes })
@@ -210,40 +210,18 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A type that can be computed with: its ggml number, and the values and bytes of a block.
-struct Known {
-    number: u32,
-    format: WeightFormat,
-    block: usize,
-    bytes: usize,
-}
-
-const fn known(number: u32, format: WeightFormat, block: usize, bytes: usize) -> Known {
-    Known { number, format, block, bytes }
-}
-
-const KNOWN: [Known; 8] = [
-    known(0, WeightFormat::F32, 1, 4),
-    known(1, WeightFormat::F16, 1, 2),
-    known(30, WeightFormat::Bf16, 1, 2),
-    known(8, WeightFormat::Q8_0, 32, 2 + 32),
-    known(2, WeightFormat::Q4_0, 32, 2 + 16),
-    known(12, WeightFormat::Q4K, 256, 2 + 2 + 12 + 128),
-    known(13, WeightFormat::Q5K, 256, 2 + 2 + 12 + 32 + 128),
-    known(14, WeightFormat::Q6K, 256, 128 + 64 + 16 + 2),
-];
-
 /// Bytes of a tensor.
-fn size(name: &str, shape: &[usize], known: &Known) -> Result<u64, GgufError> {
+fn size(name: &str, shape: &[usize], format: WeightFormat) -> Result<u64, GgufError> {
+    let spec = format.spec();
     let columns = shape.last().copied().unwrap_or(1);
-    if !columns.is_multiple_of(known.block) {
-        let (name, block) = (name.to_owned(), known.block);
+    if !columns.is_multiple_of(spec.block_values) {
+        let (name, block) = (name.to_owned(), spec.block_values);
         return Err(GgufError::Block { name, columns, block });
     }
     shape
         .iter()
         .try_fold(1usize, |n, &size| n.checked_mul(size))
-        .and_then(|values| (values / known.block).checked_mul(known.bytes))
+        .and_then(|values| (values / spec.block_values).checked_mul(spec.block_bytes))
         .map(|bytes| bytes as u64)
         .ok_or_else(|| GgufError::Shape { name: name.to_owned() })
 }

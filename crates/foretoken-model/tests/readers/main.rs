@@ -1,0 +1,14 @@
+//! The readers of checkpoints against real files, hostile files and golden values.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says on stdout what it skips"
+)]
+
+mod checkpoints;
+mod gguf;
+mod goldens;
+mod safetensors;
+mod sources;
+mod support;
