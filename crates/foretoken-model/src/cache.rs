@@ -228,3 +228,6 @@ impl<B: Backend> KvCache<B> {
         &mut self.sequences[id.0 as usize]
     }
 }
+
+#[cfg(test)]
+mod tests;
