@@ -3,7 +3,7 @@
 //! Nothing is dispatched per operator. A barrier after each phase makes its results visible to the
 //! next; within a phase workers write disjoint parts and read nothing that is written.
 
-use foretoken_tensor::{BufferId, CHUNK, Op, Pass, Program, RowSet, Slot, Span, Weights};
+use foretoken_tensor::{BlockId, BufferId, CHUNK, Op, Pass, Program, RowSet, Span, Weights};
 
 use crate::CpuBackend;
 use crate::activations::CpuActivations;
@@ -26,16 +26,7 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Rows of a buffer in this pass.
     pub(crate) fn rows(&self, buffer: BufferId) -> usize {
-        match self.activations.spec(buffer).rows {
-            RowSet::All => self.pass.tokens.len(),
-            RowSet::Wanted => self.pass.wanted.len(),
-        }
-    }
-
-    /// The slot of a span's node.
-    pub(crate) fn slot(span: &Span<'_>, node: usize) -> Slot {
-        let slot = span.base + node;
-        Slot { block: span.blocks[slot / CHUNK], offset: slot % CHUNK }
+        self.pass.rows(self.activations.spec(buffer).rows)
     }
 
     /// One worker's part.
@@ -75,38 +66,29 @@ impl Run<'_> {
 
     /// Checks the laws of the pass and of the program's shapes, once, before any thread starts.
     pub(crate) fn check(&self) {
-        let Pass { tokens, rotation, subtree_end, depth, spans, wanted, .. } = *self.pass;
-        let rows = tokens.len();
-        assert!(rotation.len().is_multiple_of(2 * rows), "rotation is [rows, 2, dims / 2]");
-        assert!(subtree_end.len() == rows && depth.len() == rows, "one node per row");
-        let mut next = 0;
-        for layout in spans {
-            assert_eq!(layout.rows.start, next, "spans cover the rows in order");
-            next = layout.rows.end;
+        self.pass.assert_laws();
+        let exists = |block: &BlockId| (block.0 as usize) < self.kv.blocks();
+        assert!(self.pass.blocks.iter().all(exists), "every block of a table exists");
+        self.check_written_blocks();
+        for op in self.program.ops() {
+            self.check_operator(op);
         }
-        assert_eq!(next as usize, rows, "spans cover every row");
-        for span in self.pass.spans() {
-            let rows = span.depth.len();
-            assert!(span.blocks.len() * CHUNK >= span.base + rows, "every slot has a block");
-            assert!(
-                span.blocks.iter().all(|block| (block.0 as usize) < self.kv.blocks()),
-                "every block of a table exists"
-            );
-            let node = |(i, (end, depth)): (usize, (&u32, &u32))| {
-                i < *end as usize && *end as usize <= rows && *depth as usize <= i
-            };
-            let nodes = span.subtree_end.iter().zip(span.depth);
-            assert!(nodes.enumerate().all(node), "spans are trees in preorder");
+    }
+
+    /// Rows are stored by all workers at once, so no slot may be written twice.
+    fn check_written_blocks(&self) {
+        let blocks = || self.pass.spans().flat_map(written);
+        for (i, block) in blocks().enumerate() {
+            let once = blocks().skip(i + 1).all(|other| other != block);
+            assert!(once, "block {} is written by one sequence, at one place", block.0);
         }
-        assert!(wanted.iter().all(|row| (*row as usize) < rows), "wanted rows exist");
-        assert!(wanted.is_sorted(), "wanted rows ascend");
-        self.program.ops().iter().for_each(|op| self.check_operator(op));
     }
 
     fn check_operator(&self, op: &Op) {
         let width = |buffer: BufferId| self.activations.spec(buffer).width;
         let rows = |buffer: BufferId| self.rows(buffer);
         let same = |a: BufferId, b: BufferId| width(a) == width(b) && rows(a) == rows(b);
+        let all = |buffer: BufferId| self.activations.spec(buffer).rows == RowSet::All;
         let head = self.kv.shape().head_size;
         let heads = self.kv.shape().kv_heads * head;
         let holds = match op {
@@ -114,7 +96,7 @@ impl Run<'_> {
                 let table = &self.weights.matrices[table.index()];
                 let known = |token: &u32| (*token as usize) < table.rows();
                 assert!(self.pass.tokens.iter().all(known), "tokens lie within the vocabulary");
-                table.cols() == width(*out)
+                table.cols() == width(*out) && all(*out)
             }
             Op::RmsNorm { input, weight, out, .. } => {
                 let gains = self.weights.vectors[weight.index()].0.len();
@@ -124,31 +106,39 @@ impl Run<'_> {
                 let gains = self.weights.vectors[weight.index()].0.len();
                 gains > 0 && width(*buffer).is_multiple_of(gains)
             }
-            Op::Linear { input, parts } => parts.iter().all(|part| {
+            Op::Linear { input, parts } => parts.iter().enumerate().all(|(i, part)| {
                 let matrix = &self.weights.matrices[part.weight.index()];
                 let bias = part.bias.map(|bias| self.weights.vectors[bias.index()].0.len());
                 matrix.cols() == width(*input)
                     && matrix.rows() == width(part.out)
                     && rows(*input) == rows(part.out)
                     && part.out != *input
+                    && parts[..i].iter().all(|other| other.out != part.out)
                     && bias.is_none_or(|bias| bias == matrix.rows())
             }),
             Op::Rotate { buffer, head_size } => {
-                let dims = self.pass.rotation.len() / self.pass.tokens.len();
-                *head_size > 0 && width(*buffer).is_multiple_of(*head_size) && dims <= *head_size
+                let dims = self.pass.rotary_dims();
+                let whole = *head_size > 0 && width(*buffer).is_multiple_of(*head_size);
+                whole && dims <= *head_size && all(*buffer)
             }
             Op::StoreKv { keys, values, layer } => {
-                width(*keys) == heads && width(*values) == heads && *layer < self.kv.shape().layers
+                let fits = width(*keys) == heads && same(*keys, *values) && all(*keys);
+                fits && *layer < self.kv.shape().layers
             }
             Op::Attention { queries, layer, out, .. } => {
-                width(*queries).is_multiple_of(heads)
-                    && same(*queries, *out)
-                    && *layer < self.kv.shape().layers
+                let whole = heads > 0 && width(*queries).is_multiple_of(heads) && all(*queries);
+                whole && same(*queries, *out) && *layer < self.kv.shape().layers
             }
             Op::SwiGlu { gate, up, out } => same(*gate, *up) && same(*gate, *out) && up != out,
-            Op::Select { input, out } => width(*input) == width(*out) && input != out,
+            Op::Select { input, out } => width(*input) == width(*out) && all(*input) && !all(*out),
             Op::Copy { input, out } => same(*input, *out) && input != out,
         };
         assert!(holds, "the buffers, weights and store of an operator agree in shape: {op:?}");
     }
+}
+
+/// The blocks that a span's rows are stored in.
+fn written<'a>(span: Span<'a>) -> &'a [BlockId] {
+    let (base, rows) = (span.base, span.depth.len());
+    &span.blocks[base / CHUNK..(base + rows).div_ceil(CHUNK)]
 }

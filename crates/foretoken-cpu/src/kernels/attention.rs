@@ -212,12 +212,13 @@ impl<'a, W: KvElement> Item<'a, W> {
     /// Copies and scales the queries.
     fn load_queries(&self, queries: &mut [f32]) {
         let width = self.group * self.head_size;
+        let row_width = self.run.activations.spec(self.op.queries).width;
         for (row, to) in self.tile.clone().zip(queries.chunks_exact_mut(width)) {
-            let row = self.span.rows.start as usize + row;
+            let at = (self.span.rows.start as usize + row) * row_width + self.head * width;
             // SAFETY: queries are complete and no worker writes them in this phase, unless the output
             // is the same buffer; then this item alone uses these heads of these rows.
-            let from = unsafe { self.run.activations.read(self.op.queries, row..row + 1) };
-            for (to, from) in to.iter_mut().zip(&from[self.head * width..]) {
+            let from = unsafe { self.run.activations.view(self.op.queries, at..at + width) };
+            for (to, from) in to.iter_mut().zip(from) {
                 *to = from * self.op.scale;
             }
         }
@@ -225,7 +226,7 @@ impl<'a, W: KvElement> Item<'a, W> {
 
     /// What `row` sees; appends its nodes behind the trunk to `path`.
     fn view(&self, row: usize, path: &mut Vec<u32>) -> View {
-        let end = self.span.base + self.span.depth[row] as usize + 1;
+        let end = self.span.position(row) + 1;
         let start = match self.op.reach {
             Reach::Full => 0,
             Reach::Window(positions) => end.saturating_sub(positions as usize),
@@ -291,6 +292,7 @@ impl<'a, W: KvElement> Item<'a, W> {
             w: keys,
             w_panel: LANES,
             w_step: CHUNK,
+            ahead: 0,
             acc: scores,
             acc_stride: stride,
         });
@@ -415,6 +417,7 @@ impl<'a, W: KvElement> Item<'a, W> {
             w: values,
             w_panel: LANES,
             w_step: self.padded,
+            ahead: 0,
             acc: &mut scratch.chunk[query * self.padded..],
             acc_stride: self.padded,
         });

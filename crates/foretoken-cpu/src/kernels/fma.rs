@@ -57,6 +57,9 @@ pub(crate) struct Fma<'a, W> {
     pub(crate) w: &'a [W],
     pub(crate) w_panel: usize,
     pub(crate) w_step: usize,
+    /// Elements from the start of each panel of `w` to what the next call reads: it is prefetched, each
+    /// block of rows its share, so that memory is busy for as long as the arithmetic is. 0 is none.
+    pub(crate) ahead: usize,
     /// `[rows][panels * 16]`, rows `acc_stride` apart.
     pub(crate) acc: &'a mut [f32],
     pub(crate) acc_stride: usize,
@@ -142,6 +145,8 @@ unsafe fn tile<S: Simd, W: Weight, const R: usize, const P: usize>(
         let x = a.x.as_ptr().add(row * a.x_stride);
         let w = a.w.as_ptr().add(panel * a.w_panel);
         let acc = a.acc.as_mut_ptr().add(row * a.acc_stride + panel * LANES);
+        let step = a.w_step * size_of::<W>() * R.max(8) / a.rows.max(8);
+        let next = w.cast::<u8>().wrapping_add(a.ahead * size_of::<W>() + row / 8 * a.steps * step);
         let mut sums = [[s.splat(0.0); P]; R];
         for (r, sums) in sums.iter_mut().enumerate() {
             for (p, sum) in sums.iter_mut().enumerate() {
@@ -152,6 +157,9 @@ unsafe fn tile<S: Simd, W: Weight, const R: usize, const P: usize>(
             let mut weights = [s.splat(0.0); P];
             for (p, weight) in weights.iter_mut().enumerate() {
                 *weight = W::load(s, &*w.add(p * a.w_panel + k * a.w_step).cast());
+                if a.ahead > 0 {
+                    s.prefetch(next.wrapping_add(p * a.w_panel * size_of::<W>() + k * step));
+                }
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let x = s.splat(*x.add(r * a.x_stride + k));

@@ -3,7 +3,7 @@
 //! `[rows, inputs] x [outputs, inputs]^T`, weights in panels of sixteen outputs (see
 //! [`pack`](crate::pack)). Work is cut into units of up to four panels and all rows; a unit streams its
 //! weights from memory once, whatever the number of rows: rows go in blocks of 64, and the panels are cut
-//! along the inputs so that each cut stays in the second-level cache while the rows pass over it.
+//! along the inputs so that each cut stays in the nearer caches while the rows pass over it.
 //! Workers claim units, so a thread that is interrupted delays nobody.
 
 use std::ops::Range;
@@ -26,8 +26,10 @@ use crate::simd::LANES;
 const PANELS: usize = 4;
 /// Rows that share a unit's weights in one sweep.
 const ROWS: usize = 64;
-/// Bytes of one panel that all row blocks pass over before the next.
-const CUT: usize = 16 << 10;
+/// Inputs of float panels that all rows pass over before the next: 32 KiB of f32 in four panels.
+const FLOAT_CUT: usize = 128;
+/// Groups of a quantised panel that all rows pass over before the next: 16 KiB of q8_0.
+const GROUP_CUT: usize = 32;
 
 /// `[ROWS][PANELS * 16]`.
 #[repr(align(64))]
@@ -116,23 +118,37 @@ fn multiply(run: &Run<'_>, unit: &Unit<'_>, acc: &mut [f32]) {
 }
 
 fn floats<W: Weight>(run: &Run<'_>, kernel: fn(Fma<'_, W>), unit: &Unit<'_>, acc: &mut [f32]) {
-    let inputs = unit.matrix.cols();
+    let (inputs, rows, panels) = (unit.matrix.cols(), unit.rows.len(), unit.panels.len());
     // SAFETY: the input is complete and no worker writes it in this phase.
     let x = unsafe { run.activations.read(unit.input, unit.rows.clone()) };
     let w = unit.matrix.floats::<W>(unit.panels.clone());
-    let cut = if unit.rows.len() == 1 { inputs } else { CUT / (LANES * size_of::<W>()) };
-    for start in (0..inputs).step_by(cut.max(1)) {
+    let (w_panel, w_step, acc_stride) = (inputs * LANES, LANES, WIDTH);
+    if rows == 1 {
+        let (steps, x_stride, ahead) = (inputs, inputs, 0);
+        let a =
+            Fma { rows, panels, steps, x, x_stride, w, w_panel, w_step, ahead, acc, acc_stride };
+        return kernel(a);
+    }
+    // Rows a power of two apart would share a few sets of the first-level cache and evict one another.
+    const STRIDE: usize = FLOAT_CUT + LANES;
+    let mut copy = [0.0; ROWS * STRIDE];
+    for start in (0..inputs).step_by(FLOAT_CUT) {
+        let steps = FLOAT_CUT.min(inputs - start);
+        for (to, x) in copy.chunks_exact_mut(STRIDE).zip(x.chunks_exact(inputs)) {
+            to[..steps].copy_from_slice(&x[start..start + steps]);
+        }
         kernel(Fma {
-            rows: unit.rows.len(),
-            panels: unit.panels.len(),
-            steps: cut.min(inputs - start),
-            x: &x[start..],
-            x_stride: inputs,
+            rows,
+            panels,
+            steps,
+            x: &copy,
+            x_stride: STRIDE,
             w: &w[start * LANES..],
-            w_panel: inputs * LANES,
-            w_step: LANES,
+            w_panel,
+            w_step,
+            ahead: 0,
             acc,
-            acc_stride: WIDTH,
+            acc_stride,
         });
     }
 }
@@ -149,10 +165,10 @@ fn groups<Q: Quants>(run: &Run<'_>, kernel: fn(Dot<'_>), unit: &Unit<'_>, acc: &
             quantized.sums.view(of_rows),
         )
     };
-    let cut = if unit.rows.len() == 1 { groups } else { CUT / Q::BYTES };
+    let cut = if unit.rows.len() == 1 { groups } else { GROUP_CUT };
     for (at, panel) in unit.panels.clone().enumerate() {
         let (scales, quants) = unit.matrix.groups(panel);
-        for start in (0..groups).step_by(cut.max(1)) {
+        for start in (0..groups).step_by(cut) {
             kernel(Dot {
                 rows: unit.rows.len(),
                 groups: cut.min(groups - start),

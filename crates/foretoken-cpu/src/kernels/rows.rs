@@ -63,7 +63,7 @@ pub(crate) fn head_norm(
 /// Rotates each head, in place.
 pub(crate) fn rotate(run: &Run<'_>, worker: &Worker<'_>, buffer: BufferId, head_size: usize) {
     let heads = run.activations.spec(buffer).width / head_size;
-    let angles = run.pass.rotation.len() / run.pass.tokens.len();
+    let angles = run.pass.rotary_dims();
     for head in worker.share(run.rows(buffer) * heads) {
         let row = head / heads;
         let angles = &run.pass.rotation[row * angles..(row + 1) * angles];
@@ -101,7 +101,7 @@ fn store_as<W: KvElement>(
     let share = worker.share(rows * run.kv.shape().kv_heads);
     for span in run.pass.spans() {
         for row in span.rows.range() {
-            let slot = Run::slot(&span, row - span.rows.start as usize);
+            let slot = span.slot(span.base + row - span.rows.start as usize);
             let before = |bound: usize| bound.saturating_sub(row).div_ceil(rows);
             for head in before(share.start)..before(share.end) {
                 let part = head * size..(head + 1) * size;

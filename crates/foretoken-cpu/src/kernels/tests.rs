@@ -51,7 +51,7 @@ fn check_fma<W: Weight>(kernel: fn(Fma<'_, W>), isa: Isa, from: fn(f32) -> W, to
     for rows in [1, 2, 3, 7, 8, 9, 15, 17] {
         for (panels, steps) in [(1, 1), (2, 5), (3, 33), (4, 16), (5, 7), (7, 64)] {
             let (x_stride, w_step, acc_stride) = (steps + 3, LANES + 16, panels * LANES + 5);
-            let w_panel = steps * w_step + 2;
+            let (w_panel, ahead) = (steps * w_step + 2, steps * w_step);
             let x = random.values(rows * x_stride);
             let w: Vec<W> = random.values(panels * w_panel).into_iter().map(from).collect();
             let before = random.values(rows * acc_stride);
@@ -76,6 +76,7 @@ fn check_fma<W: Weight>(kernel: fn(Fma<'_, W>), isa: Isa, from: fn(f32) -> W, to
                 w,
                 w_panel,
                 w_step,
+                ahead,
                 acc: a,
                 acc_stride,
             });

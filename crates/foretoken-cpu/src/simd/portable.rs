@@ -142,4 +142,7 @@ impl Simd for Portable {
         }
         sum
     }
+
+    #[inline(always)]
+    fn prefetch(self, _at: *const u8) {}
 }
