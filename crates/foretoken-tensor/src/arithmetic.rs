@@ -1,10 +1,10 @@
 //! The arithmetic of every operator, one scalar primitive at a time.
 //!
-//! This module *is* the specification: a backend reproduces each function here bit for bit, on every
-//! instruction set, for every number of rows and threads. The rules behind it:
+//! This module *is* the specification: a backend reproduces each function here bit for bit, on
+//! every instruction set, for every number of rows and threads. The rules behind it:
 //!
-//! - everything is `f32` with subnormals kept; [`f32::mul_add`] is a fused multiply-add, and nothing
-//!   written as two operations may be fused, nor the reverse;
+//! - everything is `f32` with subnormals kept; [`f32::mul_add`] is a fused multiply-add, and
+//!   nothing written as two operations may be fused, nor the reverse;
 //! - the order of every floating-point sum is fixed, either one chain ([`dot`]) or sixteen lanes
 //!   ([`LaneSum`]);
 //! - sums of integers are exact, so any instruction may compute them;
@@ -74,10 +74,10 @@ pub fn add_group(acc: f32, sum: i32, weight_scale: f32, activation_scale: f32) -
 
 /// Quantises one group of at most [`GROUP`] activations to signed bytes and returns their scale.
 ///
-/// `amax = max |x|`. Below [`QUANT_MIN_AMAX`] everything is zero. Otherwise the scale is `amax / 127` and
-/// `q = round_ties_even(x * (127 / amax))`, whose magnitude never exceeds 127. A group that holds an
-/// infinity or a NaN gets zeros and the scale NaN, so that the damage shows in the result. (The bits
-/// of `|x|`, compared as integers, order finite values, then infinity, then NaN.)
+/// `amax = max |x|`. Below [`QUANT_MIN_AMAX`] everything is zero. Otherwise the scale is
+/// `amax / 127` and `q = round_ties_even(x * (127 / amax))`, whose magnitude never exceeds 127. A group
+/// that holds an infinity or a NaN gets zeros and the scale NaN, so that the damage shows in the
+/// result. (The bits of `|x|`, compared as integers, order finite values, then infinity, then NaN.)
 pub fn quantize_group(x: &[f32], q: &mut [i8]) -> f32 {
     assert_eq!(x.len(), q.len(), "a group has one byte per activation");
     let amax = f32::from_bits(x.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0));
@@ -145,9 +145,9 @@ pub fn rms_factor(x: &[f32], eps: f32) -> f32 {
 
 /// `e^x`, shared by attention and [`swiglu`]; within 1 ulp of the true value (tested).
 ///
-/// Exactly +0 below [`EXP_MIN`], exactly 1 at zero, never above its value at [`EXP_MAX`], NaN of a NaN. With
-/// `n = round_ties_even(x * LOG2E)` and `r = x - n ln 2` (two fused steps, the first exact), it is the
-/// polynomial in `r` by fused Horner steps, times `2^n` put together from bits.
+/// Exactly +0 below [`EXP_MIN`], exactly 1 at zero, never above its value at [`EXP_MAX`], NaN of a
+/// NaN. With `n = round_ties_even(x * LOG2E)` and `r = x - n ln 2` (two fused steps, the first
+/// exact), it is the polynomial in `r` by fused Horner steps, times `2^n` put together from bits.
 pub fn exp(x: f32) -> f32 {
     if x < EXP_MIN {
         return 0.0;
@@ -188,8 +188,8 @@ pub struct Softmax {
 }
 
 impl Softmax {
-    /// Merges a later chunk into this one and returns the new state with the factors `(a, b)` by which the
-    /// vectors merge: `out = fma(later_out, b, out * a)`, as `sum = fma(later.sum, b, sum * a)`.
+    /// Merges a later chunk into this one and returns the new state with the factors `(a, b)` by
+    /// which the vectors merge: `out = fma(later_out, b, out * a)`, like the sums.
     ///
     /// `a = exp(self.max - max)`, `b = exp(later.max - max)` with `max` the larger of both.
     pub fn merge(self, later: Self) -> (Self, f32, f32) {

@@ -1,8 +1,8 @@
 //! What a device must offer: packing weights, keeping keys and values, running a program.
 //!
-//! A backend never sees a model, a drafter or a cache policy. It receives a recorded
-//! [`Program`], small arrays that describe the rows of one pass, and buffers it owns itself; host code
-//! reads nothing between operators and afterwards only the rows it asks for.
+//! A backend never sees a model, a drafter or a cache policy. It receives a recorded [`Program`],
+//! small arrays that describe the rows of one pass, and buffers it owns itself; host code reads
+//! nothing between operators and afterwards only the rows it asks for.
 
 use std::ops::Range;
 
@@ -77,9 +77,10 @@ pub struct Slot {
 
 /// The new rows of one sequence in a pass: a tree hung on `base` stored positions.
 ///
-/// Row `rows.start + i` is node `i` of the tree in preorder. Its keys and values go to the sequence's
-/// slot `base + i`; its position is `base + depth[i]`; it sees the slots `0..base`, then those of its
-/// ancestors and itself, which are the `j <= i` with `subtree_end[j] > i`, in ascending `j`.
+/// Row `rows.start + i` is node `i` of the tree in preorder. Its keys and values go to the
+/// sequence's slot `base + i`; its position is `base + depth[i]`; it sees the slots `0..base`, then
+/// those of its ancestors and itself, which are the `j <= i` with `subtree_end[j] > i`, in
+/// ascending `j`.
 #[derive(Debug, Clone, Copy)]
 pub struct Span<'a> {
     /// The rows of the pass.
@@ -162,8 +163,8 @@ impl Range32 {
     }
 }
 
-/// The inputs of one pass: plain arrays over the rows of all its sequences, so that a caller can keep
-/// and refill them and a device can take them in a few copies.
+/// The inputs of one pass: plain arrays over the rows of all its sequences, so that a caller can
+/// keep and refill them and a device can take them in a few copies.
 #[derive(Debug, Clone, Copy)]
 pub struct Pass<'a> {
     /// One token id per row, all below the vocabulary size.
@@ -268,7 +269,8 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Packs a matrix into `format` (the view's own, or one it is converted to).
     ///
-    /// Conversion follows [`MatrixView::convert`]. Refuses non-finite weights, naming the tensor and the index.
+    /// Conversion follows [`MatrixView::convert`]. Refuses non-finite weights, naming the tensor
+    /// and the index.
     fn pack(&self, view: &MatrixView<'_>, format: WeightFormat) -> Result<Self::Matrix, PackError>;
 
     /// Bytes a packed matrix keeps.

@@ -1,11 +1,12 @@
 //! What a forward pass computes, and how exactly.
 //!
 //! - [`Program`]: the recorded operators of a model; [`Pass`]: the inputs of one run of it.
-//! - [`Backend`]: what a device offers. [`Reference`] is the scalar one and, with [`arithmetic`], the
-//!   specification that every other reproduces bit for bit; [`conformance`] is the suite that checks it.
-//! - [`WeightFormat`], [`QUANTS`] and [`MatrixView`]: how weights are stored, decoded and converted.
+//! - [`Backend`]: what a device offers. [`Reference`] is the scalar one and, with [`arithmetic`],
+//!   the specification that every other reproduces bit for bit; [`conformance`] checks that.
+//! - [`WeightFormat`], [`QUANTS`] and [`MatrixView`]: how weights are stored, decoded, converted.
 //!
-//! The crate knows no files, no model families, no drafting and no instruction sets, and it uses no unsafe code.
+//! The crate knows no files, no model families, no drafting and no instruction sets, and it uses no
+//! unsafe code.
 
 #![forbid(unsafe_code)]
 

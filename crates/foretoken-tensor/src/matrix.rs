@@ -10,7 +10,8 @@ pub enum RowOrder {
     /// As the program counts them.
     Natural,
     /// GGUF's Llama layout of query and key projections: within each head of `head_size` rows, row
-    /// `2 i + h` holds what the halves layout of [`Op::Rotate`](crate::Op) calls row `i + h * head_size / 2`.
+    /// `2 i + h` holds what the halves layout of [`Op::Rotate`](crate::Op) calls row
+    /// `i + h * head_size / 2`.
     InterleavedHeads {
         /// Rows per head.
         head_size: usize,
@@ -119,8 +120,8 @@ impl<'a> MatrixView<'a> {
 /// Converts the rows of a matrix, one at a time and in the program's order, to the format in which
 /// they are packed.
 ///
-/// Rows already in that format are copied, others decoded and encoded again; either way every value is
-/// checked. Rows are padded with zeros to whole blocks.
+/// Rows already in that format are copied, others decoded and encoded again; either way every value
+/// is checked. Rows are padded with zeros to whole blocks.
 #[derive(Debug, Clone)]
 pub struct RowConverter<'a> {
     view: MatrixView<'a>,

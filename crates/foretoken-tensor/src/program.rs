@@ -1,9 +1,10 @@
 //! The program of a model: what one forward pass computes, recorded once at load.
 //!
-//! A [`Program`] is a straight line of fused operators on numbered activation buffers. The row count,
-//! the positions and the tree topology are no part of it: they travel with each pass
-//! ([`Pass`](crate::Pass)), so one recording serves a single token, a draft tree and a prefill chunk,
-//! and a GPU backend can capture it. Nothing here computes, and nothing here knows a model family.
+//! A [`Program`] is a straight line of fused operators on numbered activation buffers. The row
+//! count, the positions and the tree topology are no part of it: they travel with each pass
+//! ([`Pass`](crate::Pass)), so one recording serves a single token, a draft tree and a prefill
+//! chunk, and a GPU backend can capture it. Nothing here computes, and nothing here knows a model
+//! family.
 
 /// An activation buffer: f32, row-major, `[rows, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

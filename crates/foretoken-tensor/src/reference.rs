@@ -1,9 +1,9 @@
 //! The scalar backend: the specification of every operator, written to be read.
 //!
 //! It interprets a [`Program`] one operator and one row at a time with the primitives of
-//! [`arithmetic`](crate::arithmetic), keeps weights and keys in plain arrays, and is the oracle that other
-//! backends are compared with ([`conformance`](crate::conformance)). It knows no vectors, no threads
-//! and no speed.
+//! [`arithmetic`](crate::arithmetic), keeps weights and keys in plain arrays, and is the oracle
+//! that other backends are compared with ([`conformance`](crate::conformance)). It knows no
+//! vectors, no threads and no speed.
 
 mod attention;
 mod kv;
@@ -57,7 +57,8 @@ impl ReferenceActivations {
         &self.0[id.index()]
     }
 
-    /// Writes the buffer `out` with `write`, which may read every other buffer and, in `out`, the old values.
+    /// Writes the buffer `out` with `write`, which may read every other buffer and, in `out`, the
+    /// old values.
     fn update(&mut self, out: BufferId, write: impl FnOnce(&Self, &mut Buffer)) {
         let mut buffer = std::mem::take(&mut self.0[out.index()]);
         write(self, &mut buffer);
@@ -245,8 +246,8 @@ fn linear(part: &Projection, weights: &Weights<Reference>, input: &Buffer, out: 
     }
 }
 
-/// Rotates one head by a row's angles: `dims / 2` cosines, then as many sines. Values at and beyond `dims`
-/// stay as they are.
+/// Rotates one head by a row's angles: `dims / 2` cosines, then as many sines. Values at and beyond
+/// `dims` stay as they are.
 fn rotate(head: &mut [f32], angles: &[f32]) {
     let half = angles.len() / 2;
     for i in 0..half {

@@ -47,7 +47,8 @@ fn exp_has_exact_edges() {
 }
 
 /// Attention weights must not exceed that of the largest score, and one above another may not come
-/// out visibly below it: around zero, where weights matter most, `exp` never falls by more than an ulp.
+/// out visibly below it: around zero, where weights matter most, `exp` never falls by more than an
+/// ulp.
 #[test]
 fn exp_is_monotone_to_an_ulp_near_zero() {
     let mut last = exp(-1.0);

@@ -27,8 +27,8 @@ const FORMS: [Form; 5] = [Form::Vine, Form::Bush, Form::Chain, Form::Vine, Form:
 /// Multiples of `1 / sqrt(head_size)`: flat, usual and peaked weights (most of these exactly zero).
 const SHARPNESS: [f32; 3] = [1.0, 0.1, 60.0];
 
-/// Attention over trees on stored positions, for head sizes, grouped queries, KV types, windows and block
-/// tables, with other sequences before and after.
+/// Attention over trees on stored positions, for head sizes, grouped queries, KV types, windows and
+/// block tables, with other sequences before and after.
 ///
 /// # Panics
 /// With the first difference.

@@ -1,5 +1,5 @@
-//! Row invariance: a backend against itself. Whatever else a pass holds, a row's buffers and its key and value
-//! have the same bits.
+//! Row invariance: a backend against itself. Whatever else a pass holds, a row's buffers and its
+//! key and value have the same bits.
 
 use super::model::Model;
 use super::programs::transformer;
@@ -9,11 +9,12 @@ use super::tree::{Form, Tree};
 use super::{ROWS, Thoroughness, pick};
 use crate::{Backend, CHUNK, Slot};
 
-/// Positions committed before the tree: trees of the larger row counts then span two blocks and chunks.
+/// Positions committed before the tree: trees of the larger row counts then span two blocks and
+/// chunks.
 const BASES: [usize; 13] = [1, 64, 15, 40, 63, 2, 128, 60, 65, 33, 127, 100, 16];
 
-/// A tree against each of several paths as a chain and one token at a time, also after its commit; and prefill in
-/// chunks of 1, 7 and 64 against all at once.
+/// A tree against each of several paths as a chain and one token at a time, also after its commit;
+/// and prefill in chunks of 1, 7 and 64 against all at once.
 ///
 /// # Panics
 /// With the first difference.

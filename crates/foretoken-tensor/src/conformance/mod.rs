@@ -1,13 +1,14 @@
-//! The tests that every backend passes: bit equality with [`Reference`](crate::Reference), and row invariance.
+//! The tests that every backend passes: bit equality with [`Reference`](crate::Reference), and row
+//! invariance.
 //!
 //! Each function runs deterministic random cases on a backend and panics with the first difference.
 //! A backend calls them from its own tests, once per kernel level and number of threads:
 //!
-//! - [`check_operators`], [`check_linear`], [`check_attention`] and [`check_programs`] compare every activation
-//!   buffer and every stored key and value of whole passes with the reference's;
+//! - [`check_operators`], [`check_linear`], [`check_attention`] and [`check_programs`] compare
+//!   every activation buffer and every stored key and value of whole passes with the reference's;
 //! - [`check_packing`] does so for each stored and packed weight format, and for refusals;
-//! - [`check_invariance`] compares a backend with itself: a tree with each of its paths as a chain and
-//!   one token at a time, prefill in chunks, a sequence alone and among others.
+//! - [`check_invariance`] compares a backend with itself: a tree with each of its paths as a chain
+//!   and one token at a time, prefill in chunks, a sequence alone and among others.
 //!
 //! What it refuses to know: speed, threads and anything of a backend beyond the [`Backend`] trait.
 
@@ -65,7 +66,8 @@ pub fn check<B: Backend>(backend: &B, thoroughness: Thoroughness) {
     check_invariance(backend, thoroughness);
 }
 
-/// The value of a list for a case: lists of coprime lengths meet in every combination as cases go on.
+/// The value of a list for a case: lists of coprime lengths meet in every combination as cases go
+/// on.
 fn pick<T: Copy>(list: &[T], case: usize) -> T {
     list[case % list.len()]
 }

@@ -17,7 +17,8 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Uniform values of magnitude up to `scale`, or for a format without encoder random blocks of small values.
+    /// Uniform values of magnitude up to `scale`, or for a format without encoder random blocks of
+    /// small values.
     pub(super) fn random(
         rng: &mut Rng,
         format: WeightFormat,
@@ -39,7 +40,8 @@ impl Stored {
     }
 }
 
-/// Random K-quant blocks; their f16 factors are set to small numbers, so that every value is finite.
+/// Random K-quant blocks; their f16 factors are set to small numbers, so that every value is
+/// finite.
 fn fill_blocks(rng: &mut Rng, format: WeightFormat, data: &mut [u8]) {
     let factors: &[usize] = match format {
         WeightFormat::Q6K => &[208],

@@ -74,8 +74,8 @@ fn check_heads<B: Backend>(backend: &B, rng: &mut Rng, case: usize) {
     });
 }
 
-/// Products of every packed format, with one to three parts, with and without bias, stored and added, of all
-/// rows and of the wanted ones.
+/// Products of every packed format, with one to three parts, with and without bias, stored and
+/// added, of all rows and of the wanted ones.
 ///
 /// # Panics
 /// With the first difference.
@@ -120,7 +120,8 @@ fn linear(model: &mut Model, rng: &mut Rng, input: BufferId, rows: RowSet, forma
     model.push(Op::Linear { input, parts });
 }
 
-/// Runs a program on passes of several sequences, first a small one, then one of the case's row count.
+/// Runs a program on passes of several sequences, first a small one, then one of the case's row
+/// count.
 fn check_op<B: Backend>(
     backend: &B,
     rng: &mut Rng,

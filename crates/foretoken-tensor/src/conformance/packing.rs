@@ -11,8 +11,8 @@ use crate::{
     WeightFormat, Write,
 };
 
-/// Every stored format packed in every other that matrices are packed in, natural and interleaved rows, and the
-/// refusal of weights that cannot be packed.
+/// Every stored format packed in every other that matrices are packed in, natural and interleaved
+/// rows, and the refusal of weights that cannot be packed.
 ///
 /// # Panics
 /// With the first difference.

@@ -1,4 +1,5 @@
-//! A small deterministic generator (`SplitMix64`, Steele et al. 2014): the suite's cases are the same on every run.
+//! A small deterministic generator (`SplitMix64`, Steele et al. 2014): the suite's cases are the
+//! same on every run.
 
 pub(super) struct Rng(u64);
 

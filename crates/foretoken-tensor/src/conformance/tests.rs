@@ -1,4 +1,5 @@
-//! The suite on the oracle itself, the oracle against f64, and broken backends that the suite must notice.
+//! The suite on the oracle itself, the oracle against f64, and broken backends that the suite must
+//! notice.
 
 mod mutants;
 mod oracle;

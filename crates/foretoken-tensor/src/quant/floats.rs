@@ -1,5 +1,5 @@
-//! The formats that store each value on its own: f32, IEEE half precision, and bfloat16 (the upper half of
-//! an f32). Encoding rounds to nearest even.
+//! The formats that store each value on its own: f32, IEEE half precision, and bfloat16 (the upper
+//! half of an f32). Encoding rounds to nearest even.
 
 use half::{bf16, f16};
 

@@ -1,7 +1,8 @@
 //! The registry of weight formats: one file and one line of [`QUANTS`] per format.
 //!
-//! Each format says how its bytes decode to f32, exactly as its definition (IEEE, bfloat16, GGUF) has it, and,
-//! if matrices may be packed in it, how f32 values are encoded. It knows no matrices and no kernels.
+//! Each format says how its bytes decode to f32, exactly as its definition (IEEE, bfloat16, GGUF)
+//! has it, and, if matrices may be packed in it, how f32 values are encoded. It knows no matrices
+//! and no kernels.
 
 mod floats;
 mod q4_0;
@@ -41,8 +42,8 @@ pub struct QuantSpec {
     pub block_values: usize,
     /// Bytes per block.
     pub block_bytes: usize,
-    /// Decodes whole blocks: `(bytes, values)`, `values.len()` a multiple of [`Self::block_values`] and
-    /// `bytes` the same number of blocks.
+    /// Decodes whole blocks: `(bytes, values)`, `values.len()` a multiple of [`Self::block_values`]
+    /// and `bytes` the same number of blocks.
     pub decode: fn(&[u8], &mut [f32]),
     /// The way back, for formats that matrices are packed in.
     pub encoder: Option<Encoder>,

@@ -1,5 +1,5 @@
-//! GGUF `Q4_0`: per group of 32 an f16 scale `d`, then 16 bytes of which byte `j` holds values `j` (low nibble)
-//! and `j + 16` (high); `value = d * (nibble - 8)`.
+//! GGUF `Q4_0`: per group of 32 an f16 scale `d`, then 16 bytes of which byte `j` holds values `j`
+//! (low nibble) and `j + 16` (high); `value = d * (nibble - 8)`.
 
 use half::f16;
 
@@ -30,8 +30,8 @@ fn decode(bytes: &[u8], values: &mut [f32]) {
     }
 }
 
-/// llama.cpp's rounding: the value of largest magnitude becomes exactly -8 steps, so the scale has the
-/// opposite sign of it; the opposite end saturates at 7 steps.
+/// llama.cpp's rounding: the value of largest magnitude becomes exactly -8 steps, so the scale has
+/// the opposite sign of it; the opposite end saturates at 7 steps.
 fn encode(values: &[f32], bytes: &mut [u8]) {
     for (values, block) in values.chunks_exact(VALUES).zip(bytes.chunks_exact_mut(BYTES)) {
         let d = extreme(values) / -8.0;

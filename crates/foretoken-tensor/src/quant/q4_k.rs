@@ -1,5 +1,5 @@
-//! GGUF `Q4_K`: 256 values in eight groups of 32, each with a 6-bit scale and minimum over two f16 factors;
-//! `value = (d * scale) * nibble - dmin * minimum`.
+//! GGUF `Q4_K`: 256 values in eight groups of 32, each with a 6-bit scale and minimum over two f16
+//! factors; `value = (d * scale) * nibble - dmin * minimum`.
 //!
 //! Block: f16 `d`, f16 `dmin`, 12 bytes of scales and minima, 128 bytes of nibbles. Each 32 bytes
 //! of these hold two groups, one in the low nibbles and the next in the high ones.
@@ -39,8 +39,9 @@ fn decode(bytes: &[u8], values: &mut [f32]) {
 
 /// The 6-bit scale and minimum of one of the eight groups of a `Q4_K` or `Q5_K` block.
 ///
-/// Bytes 0 to 3 and 4 to 7 hold those of groups 0 to 3 in their low six bits; bytes 8 to 11 hold the
-/// low four bits of groups 4 to 7 (scale low, minimum high), whose upper two are the top bits of bytes 0 to 7.
+/// Bytes 0 to 3 and 4 to 7 hold those of groups 0 to 3 in their low six bits; bytes 8 to 11 hold
+/// the low four bits of groups 4 to 7 (scale low, minimum high), whose upper two are the top bits
+/// of bytes 0 to 7.
 pub(super) fn scale_and_minimum(packed: &[u8], group: usize) -> (f32, f32) {
     let (scale, minimum) = if group < 4 {
         (packed[group] & 63, packed[group + 4] & 63)

@@ -1,8 +1,8 @@
 //! GGUF `Q5_K`: as `Q4_K`, with a fifth bit per value;
 //! `value = (d * scale) * (nibble + 16 * bit) - dmin * minimum`.
 //!
-//! Block: f16 `d`, f16 `dmin`, 12 bytes of scales and minima, 32 bytes of fifth bits (bit `g` of byte `l` belongs
-//! to value `l` of group `g`), 128 bytes of nibbles as in `Q4_K`.
+//! Block: f16 `d`, f16 `dmin`, 12 bytes of scales and minima, 32 bytes of fifth bits (bit `g` of
+//! byte `l` belongs to value `l` of group `g`), 128 bytes of nibbles as in `Q4_K`.
 
 use super::{QuantSpec, q4_k::SCALES, q4_k::scale_and_minimum, read_f16};
 use crate::WeightFormat;

@@ -1,10 +1,10 @@
-//! GGUF `Q6_K`: 256 values in sixteen groups of 16, each with a signed 8-bit scale over one f16 factor;
-//! `value = (d * scale) * (q - 32)`.
+//! GGUF `Q6_K`: 256 values in sixteen groups of 16, each with a signed 8-bit scale over one f16
+//! factor; `value = (d * scale) * (q - 32)`.
 //!
-//! Block: 128 bytes of low nibbles, 64 bytes of upper bit pairs, 16 scales, f16 `d`. Values come in two
-//! halves of 128 and in each half in quarters of 32: quarters 0 and 2 share the first 32 nibble bytes of the half
-//! (low, high), quarters 1 and 3 the second; quarter `k` has bits `2 k` and `2 k + 1` of the half's 32
-//! bytes of bit pairs.
+//! Block: 128 bytes of low nibbles, 64 bytes of upper bit pairs, 16 scales, f16 `d`. Values come in
+//! two halves of 128 and in each half in quarters of 32: quarters 0 and 2 share the first 32 nibble
+//! bytes of the half (low, high), quarters 1 and 3 the second; quarter `k` has the bits from `2 k`
+//! on of the half's 32 bytes of bit pairs.
 
 use super::{QuantSpec, read_f16};
 use crate::WeightFormat;

@@ -27,8 +27,8 @@ fn decode(bytes: &[u8], values: &mut [f32]) {
     }
 }
 
-/// llama.cpp's rounding: the bytes follow the f32 scale `max |x| / 127`, rounded half away from zero; the scale
-/// itself is rounded to f16 afterwards.
+/// llama.cpp's rounding: the bytes follow the f32 scale `max |x| / 127`, rounded half away from
+/// zero; the scale itself is rounded to f16 afterwards.
 fn encode(values: &[f32], bytes: &mut [u8]) {
     for (values, block) in values.chunks_exact(VALUES).zip(bytes.chunks_exact_mut(BYTES)) {
         let d = extreme(values).abs() / 127.0;

@@ -1,4 +1,5 @@
-//! Golden values of an independent implementation (`testdata/make_quant_goldens.py`), and the registry.
+//! Golden values of an independent implementation (`testdata/make_quant_goldens.py`), and the
+//! registry.
 
 use std::path::Path;
 

@@ -44,8 +44,8 @@ impl Attention {
     }
 }
 
-/// Where the positions `0..=position` of a node's path are stored, by position: the slots before the
-/// tree, then those of the ancestors and the node itself.
+/// Where the positions `0..=position` of a node's path are stored, by position: the slots before
+/// the tree, then those of the ancestors and the node itself.
 fn path(span: &Span<'_>, node: usize) -> Vec<Slot> {
     let ancestors = (0..=node).filter(|&other| span.sees(node, other));
     let slots = (0..span.base).chain(ancestors.map(|other| span.base + other));
@@ -63,8 +63,8 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    /// Softmax-weighted mean of the values at positions `first..`, chunk by chunk of absolute positions,
-    /// chunks merged in order.
+    /// Softmax-weighted mean of the values at positions `first..`, chunk by chunk of absolute
+    /// positions, chunks merged in order.
     fn attend(&self, query: &[f32], first: usize, out: &mut [f32]) {
         let chunk_end = |start: usize| (start / CHUNK * CHUNK + CHUNK).min(self.path.len());
         let mut softmax = self.chunk(query, first..chunk_end(first), out);

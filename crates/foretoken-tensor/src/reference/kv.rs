@@ -3,8 +3,8 @@
 use crate::arithmetic::round_bf16;
 use crate::{CHUNK, KvShape, KvType, Slot};
 
-/// Keys and values of [`Reference`](crate::Reference): per layer `[slots, kv_heads, head_size]`, where the slots
-/// of a block follow one another.
+/// Keys and values of [`Reference`](crate::Reference): per layer `[slots, kv_heads, head_size]`,
+/// where the slots of a block follow one another.
 #[derive(Debug, Clone)]
 pub struct ReferenceKv {
     shape: KvShape,

@@ -16,7 +16,8 @@ pub struct ReferenceMatrix {
 enum Weights {
     /// `f32`, `f16`, `bf16`: the exact values.
     Floats(Vec<f32>),
-    /// `q8_0`, `q4_0`: signed integers and a scale per [`GROUP`], rows padded with zeros to whole groups.
+    /// `q8_0`, `q4_0`: signed integers and a scale per [`GROUP`], rows padded with zeros to whole
+    /// groups.
     Groups { quants: Vec<i8>, scales: Vec<f32> },
 }
 

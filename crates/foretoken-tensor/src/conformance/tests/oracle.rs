@@ -98,8 +98,8 @@ fn swiglu_and_select_follow_f64() {
     }
 }
 
-/// Products against f64 products of the packed weights, within what rounding activations to the half step of their
-/// group can do.
+/// Products against f64 products of the packed weights, within what rounding activations to the
+/// half step of their group can do.
 #[test]
 fn products_follow_f64() {
     for (seed, format) in PACKED.into_iter().enumerate() {
@@ -152,7 +152,8 @@ fn packed_rows(stored: &Stored, format: WeightFormat) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// The largest error of a product from rounding each activation to a multiple of its group's `max |x| / 127`.
+/// The largest error of a product from rounding each activation to a multiple of its group's
+/// `max |x| / 127`.
 fn half_steps(x: &[f64], weights: &[f64]) -> f64 {
     let groups = x.chunks(32).zip(weights.chunks(32));
     groups
