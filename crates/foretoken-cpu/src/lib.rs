@@ -12,6 +12,7 @@
 //! - `simd`: sixteen lanes on every level. `kernels`: one file per kernel. `table`: kernels per level.
 //! - `pack`, `kv`, `activations`: weights, keys and values, buffers. `run`: a pass.
 #![allow(unsafe_code, reason = "the home of SIMD; every block says why it is sound")]
+#![allow(clippy::inline_always, reason = "target features reach inlined code only, see `simd`")]
 
 mod activations;
 mod isa;

@@ -3,8 +3,8 @@
 //! | format | a panel |
 //! |---|---|
 //! | f32, f16, bf16 | `[inputs][16]` values |
-//! | q8_0 | `[groups][16]` f16 scales, then `[groups]` of 512 bytes, see `q8_0` |
-//! | q4_0 | `[groups][16]` f16 scales, then `[groups]` of 256 bytes, see `q4_0` |
+//! | `q8_0` | `[groups][16]` f16 scales, then `[groups]` of 512 bytes, see `q8_0` |
+//! | `q4_0` | `[groups][16]` f16 scales, then `[groups]` of 256 bytes, see `q4_0` |
 //!
 //! Scales lie apart so that every 64 bytes of weights are one cache line. Outputs are padded to 16 and the
 //! inputs of quantised formats to 32, both with zeros; the size is otherwise that of the source format.

@@ -182,8 +182,10 @@ impl Pool {
         shared.cursor.0.store(0, Ordering::Relaxed);
         shared.running.0.store(shared.workers - 1, Ordering::Relaxed);
         let finished = shared.done.seen();
-        // SAFETY: only the lifetime changes; the pointer is forgotten before this function returns.
-        let erased = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
+        // SAFETY: only the lifetime changes; the pointer is forgotten before this function returns,
+        // and until then no worker is left that could use it.
+        let erased: *const Job<'static> =
+            unsafe { std::mem::transmute::<&Job<'_>, &Job<'static>>(job) };
         // SAFETY: every worker waits for `start`, so nobody reads the cell.
         unsafe { *shared.job.0.get() = Some(erased) };
         shared.start.advance();

@@ -138,7 +138,7 @@ impl Run<'_> {
 }
 
 /// The blocks that a span's rows are stored in.
-fn written<'a>(span: Span<'a>) -> &'a [BlockId] {
+fn written(span: Span<'_>) -> &[BlockId] {
     let (base, rows) = (span.base, span.depth.len());
     &span.blocks[base / CHUNK..(base + rows).div_ceil(CHUNK)]
 }

@@ -83,7 +83,7 @@ fn weights(backend: &CpuBackend) -> Weights<CpuBackend> {
             order: RowOrder::Natural,
             data: &data,
         };
-        backend.pack(&view, format).unwrap()
+        backend.pack(&view, format).expect("finite weights pack")
     };
     Weights {
         matrices: vec![

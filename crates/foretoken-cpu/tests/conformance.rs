@@ -5,13 +5,13 @@ use std::num::NonZeroUsize;
 use foretoken_cpu::{CpuBackend, CpuOptions, Isa};
 use foretoken_tensor::conformance::{Thoroughness, check};
 
-fn conforms(isa: Isa) {
+fn conforms(isa: Isa, threads: &[usize]) {
     if !isa.is_available() {
         println!("skipped: this machine has no {isa}");
         return;
     }
-    for threads in 1..=4 {
-        let threads = NonZeroUsize::new(threads).unwrap();
+    for threads in threads {
+        let threads = NonZeroUsize::new(*threads).unwrap();
         let backend = CpuBackend::new(CpuOptions { threads, isa: Some(isa) });
         assert_eq!(backend.isa(), isa);
         check(&backend, Thoroughness::Quick);
@@ -20,15 +20,16 @@ fn conforms(isa: Isa) {
 
 #[test]
 fn scalar_conforms() {
-    conforms(Isa::Scalar);
+    // Without an fma instruction each costs a call, and threads are the other levels' business too.
+    conforms(Isa::Scalar, &[3]);
 }
 
 #[test]
 fn avx2_conforms() {
-    conforms(Isa::Avx2);
+    conforms(Isa::Avx2, &[1, 4]);
 }
 
 #[test]
 fn avx512_conforms() {
-    conforms(Isa::Avx512);
+    conforms(Isa::Avx512, &[1, 2, 3, 4]);
 }

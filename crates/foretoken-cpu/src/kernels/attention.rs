@@ -15,6 +15,7 @@
 //! read per KV head and chunk: bound by memory for one row of a long context, by fma from about eight.
 
 use std::ops::Range;
+use std::sync::PoisonError;
 
 use foretoken_tensor::arithmetic::Softmax;
 use foretoken_tensor::{BufferId, CHUNK, KvType, Reach, Span};
@@ -123,7 +124,7 @@ pub(crate) fn attention(run: &Run<'_>, worker: &Worker<'_>, op: Attention) {
 fn attend_all<W: KvElement>(run: &Run<'_>, worker: &Worker<'_>, op: Attention) {
     let heads = run.kv.shape().kv_heads;
     let index = worker.index();
-    let mut scratch = run.activations.scratch[index].lock().unwrap_or_else(|e| e.into_inner());
+    let mut scratch = run.activations.scratch[index].lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let mut claimed = worker.claim();
         let item = run.pass.spans().find_map(|span| {

@@ -28,7 +28,10 @@ const PANELS: usize = 4;
 const ROWS: usize = 64;
 /// Inputs of float panels that all rows pass over before the next: 32 KiB of f32 in four panels.
 const FLOAT_CUT: usize = 128;
-/// Groups of a quantised panel that all rows pass over before the next: 16 KiB of q8_0.
+/// Distance of the rows of such a cut: a power of two apart, as they often are in the input, they would
+/// share a few sets of the first-level cache and evict one another.
+const STRIDE: usize = FLOAT_CUT + LANES;
+/// Groups of a quantised panel that all rows pass over before the next: 16 KiB of `q8_0`.
 const GROUP_CUT: usize = 32;
 
 /// `[ROWS][PANELS * 16]`.
@@ -129,8 +132,7 @@ fn floats<W: Weight>(run: &Run<'_>, kernel: fn(Fma<'_, W>), unit: &Unit<'_>, acc
             Fma { rows, panels, steps, x, x_stride, w, w_panel, w_step, ahead, acc, acc_stride };
         return kernel(a);
     }
-    // Rows a power of two apart would share a few sets of the first-level cache and evict one another.
-    const STRIDE: usize = FLOAT_CUT + LANES;
+    #[expect(clippy::large_stack_arrays, reason = "36 KiB of a thread's stack of 2 MiB")]
     let mut copy = [0.0; ROWS * STRIDE];
     for start in (0..inputs).step_by(FLOAT_CUT) {
         let steps = FLOAT_CUT.min(inputs - start);

@@ -22,18 +22,19 @@ pub(crate) struct Quantize<'a> {
 /// Quantises every group.
 #[inline(always)]
 pub(crate) fn quantize<S: Simd>(s: S, a: Quantize<'_>) {
-    let groups = a.x.len().div_ceil(GROUP);
-    assert!(groups * GROUP <= a.quants.len(), "quants hold every group");
-    assert!(groups <= a.scales.len() && groups <= a.sums.len(), "one scale and sum per group");
+    let Quantize { x, quants, scales, sums } = a;
+    let groups = x.len().div_ceil(GROUP);
+    assert!(groups * GROUP <= quants.len(), "quants hold every group");
+    assert!(groups <= scales.len() && groups <= sums.len(), "one scale and sum per group");
     for g in 0..groups {
-        let mut x = [0.0; GROUP];
-        let part = &a.x[g * GROUP..a.x.len().min((g + 1) * GROUP)];
-        x[..part.len()].copy_from_slice(part);
-        let quants = &mut a.quants[g * GROUP..(g + 1) * GROUP];
-        a.scales[g] = group(s, &x, quants);
-        a.sums[g] = 0;
+        let mut values = [0.0; GROUP];
+        let part = &x[g * GROUP..x.len().min((g + 1) * GROUP)];
+        values[..part.len()].copy_from_slice(part);
+        let quants = &mut quants[g * GROUP..(g + 1) * GROUP];
+        scales[g] = group(s, &values, quants);
+        sums[g] = 0;
         for quant in quants {
-            a.sums[g] += i32::from(*quant);
+            sums[g] += i32::from(*quant);
         }
     }
 }

@@ -20,7 +20,7 @@ fn tables() -> impl Iterator<Item = KernelTable> {
     })
 }
 
-/// SplitMix64.
+/// `SplitMix64`.
 struct Random(u64);
 
 impl Random {
@@ -112,10 +112,9 @@ fn check_dot<Q: Quants>(
             let mut blocks = vec![vec![0u8; block]; groups * LANES];
             for (i, block) in blocks.iter_mut().enumerate() {
                 // Extremes first: the largest sums there are.
-                let fill = |b: &mut u8| *b = [0x80, 0x7f, 0xff, 0][i.min(3)];
-                block.iter_mut().for_each(fill);
+                block.fill([0x80, 0x7f, 0xff, 0][i.min(3)]);
                 if i > 3 {
-                    block.iter_mut().for_each(|b| *b = random.next() as u8);
+                    block.fill_with(|| random.next() as u8);
                 }
                 put(&mut quants[i / LANES * Q::BYTES..][..Q::BYTES], i % LANES, block);
             }

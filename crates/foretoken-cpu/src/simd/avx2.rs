@@ -27,13 +27,13 @@ pub(crate) struct Words {
     odd: __m256i,
 }
 
-impl Avx2 {
+impl Words {
     #[inline(always)]
-    fn words(self, bytes: __m256i) -> Words {
+    fn new(_proof: Avx2, bytes: __m256i) -> Self {
         // SAFETY: the token proves AVX2.
         unsafe {
             let even = _mm256_and_si256(bytes, _mm256_set1_epi16(255));
-            Words { even, odd: _mm256_srli_epi16::<8>(bytes) }
+            Self { even, odd: _mm256_srli_epi16::<8>(bytes) }
         }
     }
 }
@@ -190,7 +190,7 @@ impl Simd for Avx2 {
                 _mm256_loadu_si256(from[32..].as_ptr().cast()),
             )
         };
-        [self.words(low), self.words(high)]
+        [Words::new(self, low), Words::new(self, high)]
     }
 
     #[inline(always)]
@@ -203,7 +203,10 @@ impl Simd for Avx2 {
             let (a_high, b_high) = (_mm256_srli_epi16::<4>(a), _mm256_srli_epi16::<4>(b));
             let low = [_mm256_and_si256(a, mask), _mm256_and_si256(b, mask)];
             let high = [_mm256_and_si256(a_high, mask), _mm256_and_si256(b_high, mask)];
-            ([self.words(low[0]), self.words(low[1])], [self.words(high[0]), self.words(high[1])])
+            (
+                [Words::new(self, low[0]), Words::new(self, low[1])],
+                [Words::new(self, high[0]), Words::new(self, high[1])],
+            )
         }
     }
 
