@@ -11,7 +11,7 @@ use crate::TokenId;
 /// Largest value [`Noise::gumbel`] can take, rounded up: `-ln(-ln(1 - 2^-53))`.
 pub(crate) const MAX_GUMBEL: f64 = 36.75;
 
-/// Tokens hashed together by [`PositionNoise::upper_words`].
+/// Tokens hashed together, and skipped together where none can win.
 pub(crate) const CHUNK: usize = 256;
 
 /// Blocks that go through the rounds together.
@@ -90,7 +90,7 @@ impl Noise {
 }
 
 /// The noise of all tokens at one position of one sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PositionNoise {
     key: [u32; 2],
     /// Counter words 1 to 3; word 0 is half the token.
@@ -99,14 +99,14 @@ pub(crate) struct PositionNoise {
 
 impl PositionNoise {
     /// 64 random bits: the low or the high half of a block that two neighbouring tokens share.
-    pub(crate) fn hash(&self, token: TokenId) -> u64 {
+    fn hash(&self, token: TokenId) -> u64 {
         let [position, choice, domain] = self.words;
         let [a, b, c, d] = block([token / 2, position, choice, domain], self.key);
         if token.is_multiple_of(2) { join(a, b) } else { join(c, d) }
     }
 
     /// The upper 32 bits of the hashes of `CHUNK` tokens from the even token `first` on.
-    pub(crate) fn upper_words(&self, first: TokenId, out: &mut [u32; CHUNK]) {
+    fn upper_words(&self, first: TokenId, out: &mut [u32; CHUNK]) {
         debug_assert!(first.is_multiple_of(2), "a chunk starts with the first token of a block");
         let (groups, _) = out.as_chunks_mut::<{ 2 * LANES }>();
         for (group, block) in groups.iter_mut().zip((first / 2..).step_by(LANES)) {
@@ -118,6 +118,43 @@ impl PositionNoise {
                 group[2 * lane + 1] = d[lane] as u32;
             }
         }
+    }
+}
+
+/// The noise of one position, kept while rows of that position are read: siblings and cousins on a
+/// draft tree share it. Computed chunk by chunk, where it is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NoiseRow {
+    position: PositionNoise,
+    chunks: Vec<[u32; CHUNK]>,
+    is_known: Vec<bool>,
+}
+
+impl NoiseRow {
+    /// Turns to a position of rows with `tokens` logits; forgets the last one if it is another.
+    pub(crate) fn turn_to(&mut self, position: PositionNoise, tokens: usize) {
+        if self.position != position {
+            self.position = position;
+            self.is_known.fill(false);
+        }
+        let chunks = tokens.div_ceil(CHUNK).max(self.chunks.len());
+        self.chunks.resize(chunks, [0; CHUNK]);
+        self.is_known.resize(chunks, false);
+    }
+
+    /// 64 random bits of one token.
+    pub(crate) fn hash(&self, token: TokenId) -> u64 {
+        self.position.hash(token)
+    }
+
+    /// The upper 32 bits of the hashes of the chunk with this index.
+    pub(crate) fn chunk(&mut self, index: usize) -> &[u32; CHUNK] {
+        let chunk = &mut self.chunks[index];
+        if !self.is_known[index] {
+            self.position.upper_words((index * CHUNK) as TokenId, chunk);
+            self.is_known[index] = true;
+        }
+        chunk
     }
 }
 

@@ -19,10 +19,12 @@ impl<T> Default for Best<T> {
 }
 
 impl<T: Ord + Copy> Best<T> {
-    /// Forgets all items and asks for `k`; 0 is asked for as 1, so that a bar always exists.
-    pub(super) fn reset(&mut self, k: usize) {
+    /// Forgets all items and asks for `k` of a stream of at most `len`; 0 is asked for as 1, so that
+    /// a bar can exist. All memory that the stream can need is taken here.
+    pub(super) fn reset(&mut self, k: usize, len: usize) {
         self.k = k.max(1);
         self.items.clear();
+        self.items.reserve(self.k.saturating_mul(2).min(len));
         self.bar = None;
     }
 

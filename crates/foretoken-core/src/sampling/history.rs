@@ -46,7 +46,8 @@ impl History {
     pub(super) fn adjust(
         &self,
         params: &SamplingParams,
-        (row, path): (&[f32], &[TokenId]),
+        row: &[f32],
+        path: &[TokenId],
         sorted: &mut Vec<TokenId>,
         logits: &mut Vec<f32>,
     ) {

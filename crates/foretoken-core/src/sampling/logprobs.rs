@@ -31,7 +31,7 @@ impl<'a> LogProbabilities<'a> {
     /// Writes the `k` most probable tokens to `out`, best first, lower ids first among equals.
     pub fn top(&self, k: usize, out: &mut Vec<(TokenId, f64)>) {
         let mut best = Best::default();
-        best.reset(k);
+        best.reset(k, self.row.len());
         for (token, &logit) in (0..).zip(self.row) {
             best.push(Key::new(token, logit));
         }

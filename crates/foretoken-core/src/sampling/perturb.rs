@@ -10,7 +10,7 @@ use std::f32::consts::LN_2;
 use super::best::Best;
 use super::scan::Scan;
 use crate::TokenId;
-use crate::noise::{CHUNK, MAX_GUMBEL, PositionNoise, gumbel};
+use crate::noise::{CHUNK, MAX_GUMBEL, NoiseRow, gumbel};
 
 /// A token and its score at one position.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,29 +49,27 @@ impl Eq for ByScore {}
 /// Collects scores into a [`Best`], computing as few as it can.
 pub(super) struct Perturbation<'a> {
     temperature: f64,
-    noise: PositionNoise,
+    noise: &'a mut NoiseRow,
     best: &'a mut Best<ByScore>,
     bar: Bar,
 }
 
 impl<'a> Perturbation<'a> {
-    pub(super) fn new(temperature: f64, noise: PositionNoise, best: &'a mut Best<ByScore>) -> Self {
+    pub(super) fn new(
+        temperature: f64,
+        noise: &'a mut NoiseRow,
+        best: &'a mut Best<ByScore>,
+    ) -> Self {
         let bar = Bar::new(temperature, None);
         Self { temperature, noise, best, bar }
     }
 
     /// Scores a whole row. The chunk with the largest logit goes first and sets the bar high.
     pub(super) fn add_row(&mut self, logits: &[f32], scan: &Scan) {
-        let chunk = |index: usize| {
-            let first = index * CHUNK;
-            (first as TokenId, &logits[first..logits.len().min(first + CHUNK)])
-        };
-        let (first, peak) = chunk(scan.peak());
-        self.add_chunk(first, peak);
+        self.add_chunk(logits, scan.peak());
         for (index, &max) in scan.maxima().iter().enumerate() {
             if index != scan.peak() && self.bar.can_pass(max) {
-                let (first, logits) = chunk(index);
-                self.add_chunk(first, logits);
+                self.add_chunk(logits, index);
             }
         }
     }
@@ -88,9 +86,10 @@ impl<'a> Perturbation<'a> {
         self.bar = Bar::new(self.temperature, self.best.bar());
     }
 
-    fn add_chunk(&mut self, first: TokenId, logits: &[f32]) {
-        let mut hashes = [0; CHUNK];
-        self.noise.upper_words(first, &mut hashes);
+    fn add_chunk(&mut self, logits: &[f32], index: usize) {
+        let first = index * CHUNK;
+        let logits = &logits[first..logits.len().min(first + CHUNK)];
+        let hashes = *self.noise.chunk(index);
         let bar = self.bar;
         let may_pass = logits
             .iter()
@@ -99,7 +98,7 @@ impl<'a> Perturbation<'a> {
         if !may_pass {
             return;
         }
-        for ((token, &logit), hash) in (first..).zip(logits).zip(hashes) {
+        for ((token, &logit), hash) in (first as TokenId..).zip(logits).zip(hashes) {
             if logit > f32::NEG_INFINITY && self.bar.can_pass_with(logit, hash) {
                 self.add(token, logit);
             }
@@ -147,12 +146,19 @@ mod tests {
     use crate::noise::{Domain, Noise};
 
     #[test]
+    fn scores_order_downwards_and_ties_by_token() {
+        let in_order = [(9, 2.0), (1, 1.0), (2, 1.0), (0, -3.0)];
+        let scores = in_order.map(|(token, score)| ByScore(Ranked { token, score }));
+        assert!(scores.is_sorted_by(|a, b| a < b), "scores are out of order");
+    }
+
+    #[test]
     fn the_bound_of_the_noise_holds_and_is_tight() {
-        let noise = Noise { seed: 3, choice: 0 }.at(Domain::Draw, 11);
-        let mut hashes = [0; CHUNK];
-        for first in (0..200_000).step_by(CHUNK) {
-            noise.upper_words(first, &mut hashes);
-            for (token, hash) in (first..).zip(hashes) {
+        let mut noise = NoiseRow::default();
+        noise.turn_to(Noise { seed: 3, choice: 0 }.at(Domain::Draw, 11), 800 * CHUNK);
+        for index in 0..800 {
+            let hashes = *noise.chunk(index);
+            for (token, hash) in ((index * CHUNK) as TokenId..).zip(hashes) {
                 let score = gumbel(noise.hash(token));
                 let bar_at = |score| {
                     Bar::new(1.0, Some(ByScore(Ranked { token, score }))).can_pass_with(0.0, hash)

@@ -64,9 +64,13 @@ impl Filter {
         scan: &Scan,
         params: &SamplingParams,
     ) -> (&[Key], &[f64]) {
+        let k = params.top_k.map_or(logits.len(), |k| logits.len().min(k as usize));
+        // What any row of this length can need, so that no later one has to ask for more.
+        self.best.reset(k, logits.len());
+        self.weights.clear();
+        self.weights.reserve(k);
         let floor = floor(params, scan.max());
         let kept = self.short_nucleus(logits, scan, params, floor).unwrap_or_else(|| {
-            let k = params.top_k.map_or(usize::MAX, |k| k as usize);
             self.collect(logits, scan, k, floor);
             self.weigh(params.temperature);
             let total: f64 = self.weights.iter().sum();
@@ -117,7 +121,7 @@ impl Filter {
 
     /// Gathers the `k` largest of the finite logits that are at least `floor`.
     fn collect(&mut self, logits: &[f32], scan: &Scan, k: usize, floor: f32) {
-        self.best.reset(k);
+        self.best.reset(k, logits.len());
         let mut bar = floor;
         for ((index, chunk), &max) in logits.chunks(CHUNK).enumerate().zip(scan.maxima()) {
             if max < bar {

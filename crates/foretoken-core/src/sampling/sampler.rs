@@ -8,7 +8,7 @@ use super::perturb::{ByScore, Perturbation, Ranked};
 use super::pipeline::Filter;
 use super::scan::{SampleError, Scan};
 use crate::TokenId;
-use crate::noise::{Domain, Noise};
+use crate::noise::{Domain, Noise, NoiseRow};
 
 /// Turns rows of logits into tokens for one sequence.
 ///
@@ -30,6 +30,7 @@ struct Scratch {
     logits: Vec<f32>,
     scan: Scan,
     filter: Filter,
+    noise: NoiseRow,
     scores: Best<ByScore>,
 }
 
@@ -142,9 +143,9 @@ impl Sampler {
         position: u32,
         k: usize,
     ) -> Result<&'a [ByScore], SampleError> {
-        let noise = self.noise.at(Domain::Draw, position);
-        let Reading { params, logits, scan, filter, scores } = self.read(row, path)?;
-        scores.reset(k);
+        self.scratch.noise.turn_to(self.noise.at(Domain::Draw, position), row.len());
+        let Reading { params, logits, scan, filter, noise, scores } = self.read(row, path)?;
+        scores.reset(k, row.len());
         let mut perturbation = Perturbation::new(params.temperature, noise, scores);
         if params.filters() {
             for key in filter.survivors(logits, scan, params).0 {
@@ -163,15 +164,15 @@ impl Sampler {
         path: &[TokenId],
     ) -> Result<Reading<'a>, SampleError> {
         let Self { params, history, scratch, .. } = self;
-        let Scratch { path: sorted, logits, scan, filter, scores } = scratch;
+        let Scratch { path: sorted, logits, scan, filter, noise, scores } = scratch;
         let logits = if params.adjusts_logits() {
-            history.adjust(params, (row, path), sorted, logits);
+            history.adjust(params, row, path, sorted, logits);
             logits.as_slice()
         } else {
             row
         };
         scan.read(logits)?;
-        Ok(Reading { params, logits, scan, filter, scores })
+        Ok(Reading { params, logits, scan, filter, noise, scores })
     }
 }
 
@@ -181,5 +182,6 @@ struct Reading<'a> {
     logits: &'a [f32],
     scan: &'a Scan,
     filter: &'a mut Filter,
+    noise: &'a mut NoiseRow,
     scores: &'a mut Best<ByScore>,
 }

@@ -76,6 +76,22 @@ fn greedy_ties_go_to_the_lowest_id() {
     assert_eq!(tokens, [300, 612, 613]);
 }
 
+/// Where the noise is lost to rounding, all scores are equal.
+#[test]
+fn ties_of_scores_go_to_the_lowest_id() {
+    for (logit, temperature) in [(f32::MAX, 1e-6), (1e30, 1.0), (f32::MIN, 1.0)] {
+        for (top_k, top_p) in [(None, 1.0), (None, 0.999), (Some(2), 1.0)] {
+            let params = SamplingParams { temperature, top_k, top_p, ..SamplingParams::default() };
+            let mut row = vec![f32::NEG_INFINITY; 700];
+            row[300..].fill(logit);
+            let mut ranked = Vec::new();
+            sampler(params, row.len()).rank(&row, &[], 0, 2, &mut ranked).unwrap();
+            let tokens: Vec<_> = ranked.iter().map(|ranked| ranked.token).collect();
+            assert_eq!(tokens, [300, 301], "{logit} at {temperature}");
+        }
+    }
+}
+
 #[test]
 fn logits_stay_finite_under_extreme_penalties() {
     let params = SamplingParams { repetition_penalty: 1e-300, ..SamplingParams::default() };

@@ -2,7 +2,6 @@
 //! whole sorts, no chunks, no bounds.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 
 use foretoken_core::{
     Distribution, Domain, Noise, Ranked, SampleError, Sampler, SamplingParams, TokenId,
@@ -129,7 +128,7 @@ fn params(vocab: u32) -> impl Strategy<Value = SamplingParams> {
     let bias = prop_oneof![Just(f32::NEG_INFINITY), Just(2.5_f32), -8.0_f32..8.0];
     let biases = prop::collection::btree_map(0..vocab, bias, 0..4);
     (
-        one_of(&[0.0, 0.1, 0.7, 1.0, 1.0, 4.0]),
+        one_of(&[0.0, 0.1, 0.7, 1.0, 1.0, 4.0, 50.0]),
         prop::option::of(one_of(&[1, 2, 3, 7, 40, 5000])),
         one_of(&[0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.0]),
         one_of(&[0.0, 0.0, 0.05, 0.3, 1.0]),
@@ -204,26 +203,49 @@ proptest! {
 
     /// A token on the path counts exactly as one that was output, and is not recorded.
     #[test]
-    fn a_path_is_output_that_is_not_recorded(case in case(1..40), seed: u64, position: u32) {
-        let noise = Noise { seed, choice: 0 };
-        let mut apart = case.sampler(noise);
-        let before = apart.draw(&case.row, &[], position);
-        let on_path = apart.draw(&case.row, &case.path, position);
-        prop_assert_eq!(apart.draw(&case.row, &[], position), before);
+    fn a_path_is_output_that_is_not_recorded(case in case(1..40)) {
+        let mut apart = case.sampler(Noise { seed: 0, choice: 0 });
+        let before = law(&mut apart, &case.row, &[]);
+        let on_path = law(&mut apart, &case.row, &case.path);
+        prop_assert_eq!(law(&mut apart, &case.row, &[]), before);
         case.path.iter().for_each(|&token| apart.commit(token));
-        prop_assert_eq!(apart.draw(&case.row, &[], position), on_path);
+        prop_assert_eq!(law(&mut apart, &case.row, &[]), on_path);
     }
 
     /// After the end of a turn the output counts as prompt.
     #[test]
-    fn an_ended_turn_is_prompt(case in case(1..40), seed: u64, position: u32) {
-        let noise = Noise { seed, choice: 0 };
+    fn an_ended_turn_is_prompt(case in case(1..40)) {
+        let noise = Noise { seed: 0, choice: 0 };
         let mut ended = case.sampler(noise);
         ended.end_turn();
-        let prompt: BTreeSet<_> = case.prompt.iter().chain(&case.output).copied().collect();
-        let whole =
-            Case { prompt: prompt.into_iter().collect(), output: Vec::new(), ..case.clone() };
-        let drawn = whole.sampler(noise).draw(&case.row, &case.path, position);
-        prop_assert_eq!(ended.draw(&case.row, &case.path, position), drawn);
+        let prompt = [case.prompt.clone(), case.output.clone()].concat();
+        let mut whole = Case { prompt, output: Vec::new(), ..case.clone() }.sampler(noise);
+        let expected = law(&mut whole, &case.row, &case.path);
+        prop_assert_eq!(law(&mut ended, &case.row, &case.path), expected);
     }
+}
+
+/// Top-p set so that its goal is, to the last bit or so, the sum of the first tokens: there the
+/// order of summation decides which token is the last.
+#[test]
+fn a_goal_on_the_border_is_met_as_by_the_sum_in_order() {
+    let uniform = |token| Noise { seed: 9, choice: 0 }.uniform(Domain::Accept, 0, token);
+    let row = (0..3000).map(|token| (12.0 * uniform(token)) as f32).collect();
+    let params = SamplingParams { temperature: 1.0, ..SamplingParams::default() };
+    let mut case = Case { row, params, prompt: vec![], output: vec![], path: vec![] };
+    let weights: Vec<f64> = case.survivors().iter().map(|kept| kept.2).collect();
+    let total: f64 = weights.iter().sum();
+    for count in 1..300 {
+        case.params.top_p = weights[..count].iter().sum::<f64>() / total;
+        let mut sampler = case.sampler(Noise { seed: 0, choice: 0 });
+        let law = law(&mut sampler, &case.row, &[]).expect("a sound row");
+        let expected = case.survivors().len();
+        assert!(expected.abs_diff(count) <= 1, "the goal is not on a border");
+        assert_eq!(law.len(), expected, "top-p {}", case.params.top_p);
+    }
+}
+
+fn law(sampler: &mut Sampler, row: &[f32], path: &[TokenId]) -> Result<Distribution, SampleError> {
+    let mut law = Distribution::new();
+    sampler.distribution(row, path, &mut law).map(|()| law)
 }
