@@ -44,7 +44,7 @@ CASES = {
     "mistral-window": (MistralForCausalLM, MistralConfig, dict(sliding_window=8), {}),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config, {}, dict(gguf="qwen2")),
     "qwen2-window": (Qwen2ForCausalLM, Qwen2Config,
-                     dict(num_hidden_layers=3, use_sliding_window=True, sliding_window=8, max_window_layers=1), {}),
+                     dict(num_hidden_layers=3, use_sliding_window=True, sliding_window=8, max_window_layers=1), dict(drop="layer_types")),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config, dict(head_dim=16, tie_word_embeddings=True), dict(gguf="qwen3")),
 }
 
@@ -90,14 +90,18 @@ def dump(path, value):
     path.write_text(json.dumps(value, separators=(",", ":")) + "\n")
 
 
-def old_spelling(folder):
-    """Rewrite `rope_parameters` as the older `rope_theta` and `rope_scaling`."""
+def rewrite(folder, change):
     path = folder / "config.json"
     config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def old_spelling(config):
+    """`rope_parameters` as the older `rope_theta` and `rope_scaling`."""
     scaling = config.pop("rope_parameters")
     config["rope_theta"] = scaling.pop("rope_theta")
     config["rope_scaling"] = scaling
-    path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def make_case(out, name, index):
@@ -116,7 +120,8 @@ def make_case(out, name, index):
     shutil.rmtree(folder, ignore_errors=True)
     model.to(dtype).save_pretrained(folder, max_shard_size=options.get("shard", "1GB"))
     (folder / "generation_config.json").unlink(missing_ok=True)
-    if options.get("old_rope"): old_spelling(folder)
+    if options.get("old_rope"): rewrite(folder, old_spelling)
+    if "drop" in options: rewrite(folder, lambda config: config.pop(options["drop"]))
     files = [f"checkpoints/{name}"]
     if "gguf" in options:
         files.append(f"gguf/{name}.gguf")

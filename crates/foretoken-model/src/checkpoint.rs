@@ -1,8 +1,8 @@
 //! A model's opened files: what it is, and its weights as they are stored.
 //!
-//! Opening reads headers and configurations only. Weights stay in their mapped files until
-//! [`Checkpoint::matrix`] or [`Checkpoint::vector`] asks for one; then its shape is checked against
-//! the spec. Nothing here packs, converts or computes.
+//! Opening reads headers and configurations (and compares a tied head with its embedding where both
+//! are stored). Weights stay in their mapped files until [`Checkpoint::matrix`] or
+//! [`Checkpoint::vector`] asks for one; then its shape is checked against the spec. Nothing here packs, converts or computes.
 
 mod generation;
 mod store;

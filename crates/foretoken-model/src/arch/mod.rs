@@ -90,6 +90,7 @@ const SHARED: KeyLists = KeyLists {
         "min_p",
         "repetition_penalty",
         "max_length",
+        "max_sequence_length",
         "max_new_tokens",
         // About the file or its tools.
         "_name_or_path",
@@ -97,6 +98,8 @@ const SHARED: KeyLists = KeyLists {
         "torch_dtype",
         "dtype",
         "tokenizer_class",
+        "transformers.js_config",
+        "is_llama_config",
         "unsloth_version",
         "unsloth_fixed",
         "model_name",
@@ -111,6 +114,7 @@ const SHARED: KeyLists = KeyLists {
         "output_hidden_states",
         "torchscript",
         "_attn_implementation",
+        "_attn_implementation_autoset",
         "_flash_attn_2_enabled",
         "gradient_checkpointing",
         "chunk_size_feed_forward",
@@ -168,6 +172,13 @@ pub(crate) fn from_gguf(gguf: &Gguf, unknown_keys: UnknownKeys) -> Result<Unders
         found: name.to_owned(),
         known: list(all().map(|(_, gguf)| gguf.architecture)),
     })?;
+    let key = "split.count";
+    if let Some(parts) = gguf.u64(key)?
+        && parts > 1
+    {
+        let wanted = "1; merge the parts into one file with `llama-gguf-split --merge`".to_owned();
+        return Err(ConfigError::Value { key: key.to_owned(), found: parts.to_string(), wanted });
+    }
     let (spec, unknown) = gguf::spec(gguf, family, container)?;
     let warnings = settle(unknown.into_iter(), family, unknown_keys)?;
     Ok(Understood { spec, qk_rows: container.qk_rows, warnings })

@@ -155,6 +155,106 @@ fn impossible_configurations_name_the_key() {
     }
 }
 
+/// Configurations of published models.
+const PUBLISHED: &[(&str, &str)] = &[
+    (
+        "Llama 3.1",
+        r#"{
+            "attention_dropout": 0.0, "hidden_act": "silu", "initializer_range": 0.02,
+            "use_cache": true, "architectures": ["LlamaForCausalLM"], "attention_bias": false,
+            "bos_token_id": 128000, "eos_token_id": [128001, 128008, 128009],
+            "hidden_size": 4096, "intermediate_size": 14336, "max_position_embeddings": 131072,
+            "mlp_bias": false, "model_type": "llama", "num_attention_heads": 32,
+            "num_hidden_layers": 32, "num_key_value_heads": 8, "pretraining_tp": 1,
+            "rms_norm_eps": 1e-05,
+            "rope_scaling": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+            "rope_theta": 500000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+            "transformers_version": "4.42.3", "vocab_size": 128256
+        }"#,
+    ),
+    (
+        "SmolLM2",
+        r#"{
+            "attention_dropout": 0.0, "hidden_act": "silu", "initializer_range": 0.02,
+            "use_cache": true, "architectures": ["LlamaForCausalLM"], "attention_bias": false,
+            "bos_token_id": 1, "eos_token_id": 2, "hidden_size": 576,
+            "intermediate_size": 1536, "is_llama_config": true,
+            "max_position_embeddings": 8192, "mlp_bias": false, "model_type": "llama",
+            "num_attention_heads": 9, "num_hidden_layers": 30, "num_key_value_heads": 3,
+            "pad_token_id": 2, "pretraining_tp": 1, "rms_norm_eps": 1e-05,
+            "rope_interleaved": false, "rope_scaling": null, "rope_theta": 100000,
+            "tie_word_embeddings": true, "torch_dtype": "bfloat16",
+            "transformers_version": "4.42.3",
+            "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16"}},
+            "vocab_size": 49152
+        }"#,
+    ),
+    (
+        "Llama 1",
+        r#"{
+            "architectures": ["LlamaForCausalLM"], "bos_token_id": 1, "eos_token_id": 2,
+            "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 11008,
+            "initializer_range": 0.02, "max_sequence_length": 2048,
+            "max_position_embeddings": 2048, "model_type": "llama", "num_attention_heads": 32,
+            "num_hidden_layers": 32, "pad_token_id": 0, "rms_norm_eps": 1e-06,
+            "torch_dtype": "float16", "transformers_version": "4.28.0.dev0", "use_cache": true,
+            "vocab_size": 32000, "tie_word_embeddings": false
+        }"#,
+    ),
+    (
+        "Mistral 7B v0.3",
+        r#"{
+            "attention_dropout": 0.0, "hidden_act": "silu", "initializer_range": 0.02,
+            "use_cache": true, "architectures": ["MistralForCausalLM"], "bos_token_id": 1,
+            "eos_token_id": 2, "hidden_size": 4096, "intermediate_size": 14336,
+            "max_position_embeddings": 32768, "model_type": "mistral",
+            "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
+            "rms_norm_eps": 1e-05, "rope_theta": 1000000.0, "sliding_window": null,
+            "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+            "transformers_version": "4.42.0.dev0", "vocab_size": 32768
+        }"#,
+    ),
+    (
+        "Qwen2.5",
+        r#"{
+            "attention_dropout": 0.0, "hidden_act": "silu", "initializer_range": 0.02,
+            "use_cache": true, "architectures": ["Qwen2ForCausalLM"], "bos_token_id": 151643,
+            "eos_token_id": 151645, "hidden_size": 896, "intermediate_size": 4864,
+            "max_position_embeddings": 32768, "max_window_layers": 24, "model_type": "qwen2",
+            "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2,
+            "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "sliding_window": 32768,
+            "tie_word_embeddings": true, "torch_dtype": "bfloat16",
+            "transformers_version": "4.40.1", "use_mrope": false, "use_sliding_window": false,
+            "vocab_size": 151936
+        }"#,
+    ),
+    (
+        "Qwen3",
+        r#"{
+            "attention_dropout": 0.0, "hidden_act": "silu", "initializer_range": 0.02,
+            "use_cache": true, "architectures": ["Qwen3ForCausalLM"], "attention_bias": false,
+            "bos_token_id": 151643, "eos_token_id": 151645, "head_dim": 128,
+            "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 40960,
+            "max_window_layers": 28, "model_type": "qwen3", "num_attention_heads": 16,
+            "num_hidden_layers": 28, "num_key_value_heads": 8, "rms_norm_eps": 1e-06,
+            "rope_scaling": null, "rope_theta": 1000000, "sliding_window": null,
+            "tie_word_embeddings": true, "torch_dtype": "bfloat16",
+            "transformers_version": "4.51.0", "use_sliding_window": false,
+            "vocab_size": 151936
+        }"#,
+    ),
+];
+
+#[test]
+fn published_configurations_are_understood() {
+    for (name, config) in PUBLISHED {
+        let map = serde_json::from_str(config).unwrap();
+        let understood = from_config(&map, UnknownKeys::Refuse);
+        let spec = understood.unwrap_or_else(|error| panic!("{name}: {error}")).spec;
+        assert!(spec.layers.iter().all(|&reach| reach == Reach::Full), "{name}");
+    }
+}
+
 #[test]
 fn the_lists_of_a_family_are_disjoint() {
     for family in ARCHES {

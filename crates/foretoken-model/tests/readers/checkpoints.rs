@@ -298,6 +298,7 @@ fn gguf_metadata_is_checked_like_a_configuration() {
             "is an integer; it must be a string",
         ),
         (tiny_llama(), "`llama.vocab_size` is missing"),
+        (valid().u32("split.count", 3), "`split.count` is 3; it must be 1; merge the parts"),
         (
             llama("expert_count", 8),
             "the key `llama.expert_count` = 8 is unknown to the family `llama`",
