@@ -1,8 +1,9 @@
 //! Stop strings, looked for in text as it grows.
 //!
-//! Every stop string is a Knuth-Morris-Pratt automaton, so the work per byte and stop string is constant
-//! and nothing is read twice. The automata also know how much of the text may yet become part of a stop
-//! string, which is what must not be shown. What the text is made of is unknown here.
+//! Every stop string is a Knuth-Morris-Pratt automaton, so the work per byte and stop string is
+//! constant and nothing is read twice. The automata also know how much of the text may yet become
+//! part of a stop string, which is what must not be shown. What the text is made of is unknown
+//! here.
 
 use thiserror::Error;
 
@@ -61,9 +62,9 @@ pub struct StopStep<'a> {
 
 /// Looks for several stop strings in a growing text.
 ///
-/// The pieces are given as they come, token by token. Of the stop strings that a piece completes, the
-/// one that begins first ends the text (the first in the list among those that begin together). Once
-/// one is found, nothing further is taken.
+/// The pieces are given as they come, token by token. Of the stop strings that a piece completes,
+/// the one that begins first ends the text (the first in the list among those that begin together).
+/// Once one is found, nothing further is taken.
 #[derive(Debug, Clone, Default)]
 pub struct StopSearch {
     automata: Vec<Automaton>,
@@ -84,8 +85,8 @@ impl StopSearch {
         Ok(Self { automata, ..Self::default() })
     }
 
-    /// Takes the next piece of text and returns what can be shown now: everything that no stop string
-    /// can begin in, or what precedes the stop string that the piece completes.
+    /// Takes the next piece of text and returns what can be shown now: everything that no stop
+    /// string can begin in, or what precedes the stop string that the piece completes.
     pub fn push(&mut self, piece: &str) -> StopStep<'_> {
         self.held.drain(..self.shown);
         self.shown = 0;
@@ -184,8 +185,8 @@ mod tests {
         assert_eq!(run(&[], &["a", "b"]).0, ["a", "b"]);
     }
 
-    /// All texts of 7 letters out of two, all ways to cut them into pieces of 1 and 2, five sets of stops,
-    /// against a search by brute force.
+    /// All texts of 7 letters out of two, all ways to cut them into pieces of 1 and 2, five sets of
+    /// stops, against a search by brute force.
     #[test]
     fn any_text_in_any_pieces_agrees_with_a_plain_search() {
         let sets: [&[&str]; 5] =

@@ -1,8 +1,8 @@
 //! Byte-pair encoding over the `tokenizers` crate: normalise, split, merge.
 //!
 //! The crate trusts its input in places (a merge that makes a piece longer than the vocabulary's
-//! longest, for one), so everything is checked here before it is handed over. Which file the parts came
-//! from is unknown here.
+//! longest, for one), so everything is checked here before it is handed over. Which file the parts
+//! came from is unknown here.
 
 use std::collections::{HashMap, HashSet};
 

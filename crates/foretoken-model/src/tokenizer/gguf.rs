@@ -1,7 +1,7 @@
 //! The vocabulary in a GGUF file's metadata.
 //!
-//! Every id has a piece and a type; byte-level BPE comes with merges and the name of a pre-tokenizer,
-//! SentencePiece with scores. Source: the GGUF specification of the ggml project.
+//! Every id has a piece and a type; byte-level BPE comes with merges and the name of a
+//! pre-tokenizer, SentencePiece with scores. Source: the GGUF specification of the ggml project.
 
 use foretoken_core::TokenId;
 use tokenizers::AddedToken;

@@ -1,8 +1,8 @@
 //! `tokenizer.json`, the format of the Hugging Face `tokenizers` library.
 //!
-//! The file describes a pipeline. Only parts whose behaviour is understood are taken over; any other is
-//! an error that names it, since a text encoded almost right costs quality without a trace. Truncation
-//! and padding are ignored, as is BPE dropout: they serve training.
+//! The file describes a pipeline. Only parts whose behaviour is understood are taken over; any
+//! other is an error that names it, since a text encoded almost right costs quality without a
+//! trace. Truncation and padding are ignored, as is BPE dropout: they serve training.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -120,7 +120,7 @@ pub(super) fn read(bytes: &[u8], config: Option<&[u8]>) -> Result<Tokenizer, Tok
     let bos = piece_id(&vocabulary, "`bos_token`", settings.bos())?;
     let eos = piece_id(&vocabulary, "`eos_token`", settings.eos())?;
     if !file.post_processor.as_ref().is_some_and(PostProcessor::adds_tokens) {
-        frame.from_settings(&settings, bos, eos)?;
+        frame.follow(&settings, bos, eos)?;
     }
     let encoder = BytePair::new(Parts {
         normalizer: file.normalizer.map(Normalizer::build).transpose()?,
@@ -178,9 +178,9 @@ pub(super) fn merge_line(rank: usize, line: &str) -> Result<(String, String), To
 /// The tokens with their ids, which this file must state.
 fn added_tokens(entries: &[AddedTokenEntry]) -> Result<Vec<(AddedToken, TokenId)>, TokenizerError> {
     let with_id = |entry: &AddedTokenEntry| match entry.id {
-        Some(id) => Ok((entry.token(), id)),
+        Some(id) => Ok((entry.token.clone(), id)),
         None => Err(TokenizerError::AddedToken {
-            token: entry.token().content,
+            token: entry.token.content.clone(),
             problem: "has no id".to_owned(),
         }),
     };

@@ -1,8 +1,8 @@
 //! Text to tokens and back.
 //!
-//! A [`Tokenizer`] comes from `tokenizer.json`, from `vocab.json` and `merges.txt`, or from the metadata
-//! of a GGUF file; afterwards it does not matter which. Decoding is a table of bytes per token, so
-//! [`TextStream`] can hand out text token by token. Chat formats are not its business: a
+//! A [`Tokenizer`] comes from `tokenizer.json`, from `vocab.json` and `merges.txt`, or from the
+//! metadata of a GGUF file; afterwards it does not matter which. Decoding is a table of bytes per
+//! token, so [`TextStream`] can hand out text token by token. Chat formats are not its business: a
 //! [`ChatTemplate`](crate::ChatTemplate) makes one text of a conversation, which is encoded with
 //! [`AddSpecial::No`], since templates write their own BOS.
 
@@ -80,7 +80,7 @@ impl Frame {
     }
 
     /// Follows `add_bos_token` and `add_eos_token`.
-    fn from_settings(
+    fn follow(
         &mut self,
         settings: &Settings,
         bos: Option<TokenId>,
@@ -141,8 +141,8 @@ impl Tokenizer {
     /// Reads the vocabulary in a GGUF file's metadata: byte-level BPE (`gpt2`) or SentencePiece
     /// (`llama`).
     ///
-    /// BOS is added as `tokenizer.ggml.add_bos_token` says. Where the key is absent SentencePiece adds
-    /// it, and BPE only with the pre-tokenizers of models that expect it.
+    /// BOS is added as `tokenizer.ggml.add_bos_token` says. Where the key is absent SentencePiece
+    /// adds it, and BPE only with the pre-tokenizers of models that expect it.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
         gguf::read(gguf)
     }
@@ -183,10 +183,10 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The text of `tokens`: what each writes, joined and read as UTF-8 with U+FFFD for what is none.
-    /// Special tokens are not shown. A space that encoding puts before a text is dropped again. (The
-    /// clean-up of spaces before punctuation that some old configurations ask for is not done, since it
-    /// changes text that was written so.)
+    /// The text of `tokens`: what each writes, joined and read as UTF-8 with U+FFFD for what is
+    /// none. Special tokens are not shown. A space that encoding puts before a text is dropped
+    /// again. (The clean-up of spaces before punctuation that some old configurations ask for is
+    /// not done, since it changes text that was written so.)
     pub fn decode(&self, tokens: &[TokenId]) -> String {
         let mut stream = self.stream();
         let mut text: String = String::new();
@@ -202,9 +202,9 @@ impl Tokenizer {
         TextStream::new(Arc::clone(&self.vocabulary))
     }
 
-    /// A stream that goes on where `prompt` ends: together they decode as one text. The first word's
-    /// space is kept unless nothing of the prompt is visible, and a character that the prompt leaves
-    /// incomplete is completed.
+    /// A stream that goes on where `prompt` ends: together they decode as one text. The first
+    /// word's space is kept unless nothing of the prompt is visible, and a character that the
+    /// prompt leaves incomplete is completed.
     pub fn stream_after(&self, prompt: &[TokenId]) -> TextStream {
         let mut stream = self.stream();
         for &token in prompt {
@@ -218,8 +218,16 @@ impl Tokenizer {
         self.vocabulary.len()
     }
 
-    /// The piece of an id as the vocabulary spells it (`Ġthe`, `▁the`, `<0x0A>`); none for ids without
-    /// one.
+    /// What people call the algorithm.
+    pub fn algorithm(&self) -> &'static str {
+        match &*self.encoder {
+            Encoder::BytePair(_) => "byte-pair encoding",
+            Encoder::SentencePiece(_) => "SentencePiece",
+        }
+    }
+
+    /// The piece of an id as the vocabulary spells it (`Ġthe`, `▁the`, `<0x0A>`); none for ids
+    /// without one.
     pub fn piece(&self, id: TokenId) -> Option<&str> {
         self.vocabulary.piece(id)
     }
@@ -245,8 +253,8 @@ impl Tokenizer {
         self.eos
     }
 
-    /// Where this vocabulary and another differ, if they do: the first id whose pieces differ, where
-    /// padding and ids without a piece are the same as none.
+    /// Where this vocabulary and another differ, if they do: the first id whose pieces differ,
+    /// where padding and ids without a piece are the same as none.
     pub fn difference(&self, other: &Self) -> Option<VocabularyMismatch> {
         if Arc::ptr_eq(&self.vocabulary, &other.vocabulary) {
             return None;
@@ -256,8 +264,8 @@ impl Tokenizer {
 
     /// Checks that a model with `vocabulary` tokens can take what this tokenizer makes.
     ///
-    /// Added tokens beyond the model are tolerated: fine-tuned models often name a padding token that
-    /// they have no row for, and only a text that spells it out leads there.
+    /// Added tokens beyond the model are tolerated: fine-tuned models often name a padding token
+    /// that they have no row for, and only a text that spells it out leads there.
     pub fn check_fits(&self, vocabulary: usize) -> Result<(), TokenizerError> {
         let trained = |kind| matches!(kind, PieceKind::Text | PieceKind::Byte);
         match self.vocabulary.last(trained) {

@@ -36,10 +36,20 @@ pub(super) enum Normalizer {
     Nfkd,
     Lowercase,
     StripAccents,
-    Strip { strip_left: bool, strip_right: bool },
-    Prepend { prepend: String },
-    Replace { pattern: Pattern, content: String },
-    Sequence { normalizers: Vec<Normalizer> },
+    Strip {
+        strip_left: bool,
+        strip_right: bool,
+    },
+    Prepend {
+        prepend: String,
+    },
+    Replace {
+        pattern: Pattern,
+        content: String,
+    },
+    Sequence {
+        normalizers: Vec<Normalizer>,
+    },
 }
 
 /// A text to look for, or a regular expression.
@@ -301,8 +311,8 @@ pub(super) enum Decoder {
 impl Decoder {
     /// How pieces spell text, and the number of spaces to drop at the beginning of a text.
     ///
-    /// A space is dropped where encoding put one. (The library's own Metaspace decoder drops all of the
-    /// first token's spaces, which loses those that were in the text.)
+    /// A space is dropped where encoding put one. (The library's own Metaspace decoder drops all of
+    /// the first token's spaces, which loses those that were in the text.)
     pub(super) fn plan(&self) -> Result<(Spelling, usize), TokenizerError> {
         let mut steps = Vec::new();
         self.flatten(&mut steps);

@@ -1,8 +1,9 @@
 //! SentencePiece's BPE: merge the best-scored pair of neighbours until none is left.
 //!
-//! Kudo and Richardson 2018, `bpe_model.cc`: characters are merged into pieces by descending score of
-//! the result, the leftmost first among equals; characters without a piece are written as byte pieces.
-//! Ranking pairs by score as merge lists do breaks ties differently, so this is its own algorithm.
+//! Kudo and Richardson 2018, `bpe_model.cc`: characters are merged into pieces by descending score
+//! of the result, the leftmost first among equals; characters without a piece are written as byte
+//! pieces. Ranking pairs by score as merge lists do breaks ties differently, so this is its own
+//! algorithm.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};

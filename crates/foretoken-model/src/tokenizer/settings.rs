@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use foretoken_core::TokenId;
 use serde::Deserialize;
+use tokenizers::AddedToken;
 
 use super::TokenizerError;
 
@@ -35,30 +37,12 @@ impl TokenText {
 }
 
 /// An added token with its matching rules.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct AddedTokenEntry {
     /// The id, where the file does not use it as the key.
-    pub(super) id: Option<u32>,
-    content: String,
-    #[serde(default)]
-    single_word: bool,
-    #[serde(default)]
-    lstrip: bool,
-    #[serde(default)]
-    rstrip: bool,
-    normalized: Option<bool>,
-    #[serde(default)]
-    special: bool,
-}
-
-impl AddedTokenEntry {
-    pub(super) fn token(&self) -> tokenizers::AddedToken {
-        tokenizers::AddedToken::from(self.content.clone(), self.special)
-            .single_word(self.single_word)
-            .lstrip(self.lstrip)
-            .rstrip(self.rstrip)
-            .normalized(self.normalized.unwrap_or(!self.special))
-    }
+    pub(super) id: Option<TokenId>,
+    #[serde(flatten)]
+    pub(super) token: AddedToken,
 }
 
 /// One chat template or several with names.

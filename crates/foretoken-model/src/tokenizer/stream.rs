@@ -6,11 +6,11 @@ use foretoken_core::TokenId;
 
 use super::vocabulary::Vocabulary;
 
-/// Decodes tokens as they come: the pieces of text it hands out, joined, are exactly the decoding of
-/// all tokens, whatever comes later.
+/// Decodes tokens as they come: the pieces of text it hands out, joined, are exactly the decoding
+/// of all tokens, whatever comes later.
 ///
-/// At most three bytes are held back, those of a character that is not complete yet. Bytes that can be
-/// no UTF-8 become U+FFFD as in [`String::from_utf8_lossy`].
+/// At most three bytes are held back, those of a character that is not complete yet. Bytes that can
+/// be no UTF-8 become U+FFFD as in [`String::from_utf8_lossy`].
 #[derive(Debug, Clone)]
 pub struct TextStream {
     vocabulary: Arc<Vocabulary>,
@@ -27,8 +27,8 @@ impl TextStream {
         Self { vocabulary, pending: Vec::new(), leading_spaces, text: String::new() }
     }
 
-    /// Takes the next token and returns the text that has become certain, often none. Special tokens
-    /// and ids outside the vocabulary write nothing.
+    /// Takes the next token and returns the text that has become certain, often none. Special
+    /// tokens and ids outside the vocabulary write nothing.
     pub fn push(&mut self, token: TokenId) -> &str {
         self.text.clear();
         let mut bytes = self.vocabulary.bytes(token);

@@ -45,7 +45,7 @@ pub(super) fn read(files: &VocabularyFiles<'_>) -> Result<Tokenizer, TokenizerEr
     let bos = piece_id(&vocabulary, "`bos_token`", settings.bos())?;
     let eos = piece_id(&vocabulary, "`eos_token`", settings.eos())?;
     let mut frame = Frame::default();
-    frame.from_settings(&settings, bos, eos)?;
+    frame.follow(&settings, bos, eos)?;
     let encoder = BytePair::new(Parts {
         vocabulary: trained,
         merges: merges(files.merges)?,
@@ -83,7 +83,7 @@ fn added_tokens(
         }
     }
     for (key, entry) in settings.added_tokens_decoder.iter().flatten() {
-        let token = entry.token();
+        let token = entry.token.clone();
         let Ok(id) = key.parse::<TokenId>() else {
             let problem = format!("has `{key}` for an id in tokenizer_config.json");
             return Err(TokenizerError::AddedToken { token: token.content, problem });

@@ -1,8 +1,8 @@
 //! The pieces of a vocabulary, what each writes, and how two vocabularies compare.
 //!
-//! What a token writes is a fixed run of bytes, found once at load. Decoding is then the concatenation
-//! of runs, read as UTF-8, which makes it incremental by construction. How text becomes tokens is none
-//! of this module's business.
+//! What a token writes is a fixed run of bytes, found once at load. Decoding is then the
+//! concatenation of runs, read as UTF-8, which makes it incremental by construction. How text
+//! becomes tokens is none of this module's business.
 
 use std::fmt;
 use std::ops::Range;
@@ -82,8 +82,9 @@ impl Spelling {
     }
 }
 
-/// The byte that a letter of the byte-level alphabet stands for: printable Latin-1 stands for itself,
-/// the other 68 bytes follow from U+0100 on in byte order (Radford et al. 2019, `encoder.py`).
+/// The byte that a letter of the byte-level alphabet stands for: printable Latin-1 stands for
+/// itself, the other 68 bytes follow from U+0100 on in byte order (Radford et al. 2019,
+/// `encoder.py`).
 fn byte_of(letter: char) -> Option<u8> {
     let code = u32::from(letter);
     match code {
@@ -120,8 +121,8 @@ pub(super) struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Collects `(piece, id, kind)`, in any order; a later entry of an id replaces an earlier one of
-    /// the same text and contradicts any other.
+    /// Collects `(piece, id, kind)`, in any order; a later entry of an id replaces an earlier one
+    /// of the same text and contradicts any other.
     pub(super) fn new(
         pieces: impl IntoIterator<Item = (String, TokenId, PieceKind)>,
         spelling: &Spelling,

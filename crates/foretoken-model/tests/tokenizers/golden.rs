@@ -107,7 +107,8 @@ fn qwen_from_vocabulary_and_merges_encodes_as_its_golden_file_says() {
     assert!(matches!(tokenizer.check_fits(32_000), Err(TokenizerError::ModelVocabulary { .. })));
 }
 
-/// The same SentencePiece vocabulary as the Llama 2 golden of another project, which gives `<s>` too.
+/// The same SentencePiece vocabulary as the Llama 2 golden of another project, which gives `<s>`
+/// too.
 #[test]
 fn llama_2_golden_texts_agree_with_bos() {
     let Some(tokenizer) = vocabulary_gguf("llama-spm") else { return };

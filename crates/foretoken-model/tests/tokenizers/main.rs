@@ -1,5 +1,9 @@
-//! Tokenizers and chat templates against golden values: our own always, real models' where the shared
-//! data lie beside the project.
+//! Tokenizers and chat templates against golden values: our own always, real models' where the
+//! shared data lie beside the project.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first thing that is wrong")]
+
+mod chat;
 mod golden;
+mod own;
 mod shared;
