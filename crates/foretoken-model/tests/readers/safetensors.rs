@@ -12,88 +12,69 @@ fn refused(file: &[u8]) -> String {
     message
 }
 
-fn entry(shape: &str, offsets: &str) -> String {
-    format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}"#)
+fn assert_refused(file: &[u8], message: &str) {
+    let found = refused(file);
+    assert!(found.contains(message), "{found} / {message}");
 }
 
 #[test]
 fn hostile_headers_are_refused() {
-    let huge = "18446744073709551615";
-    let eighth = 1u64 << 61;
-    let chain: Vec<String> = (0..8)
-        .map(|i| {
-            let start = u64::MAX / 8 * i;
-            let end = u64::MAX / 8 * (i + 1);
-            format!(
-                r#""t{i}":{{"dtype":"U8","shape":[{}],"data_offsets":[{start},{end}]}}"#,
-                end - start
-            )
-        })
-        .collect();
-    let overflowing = format!("{{{}}}", chain.join(","));
-    let nested = format!(r#"{{"t":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let length = |length: u64| length.to_le_bytes().to_vec();
     for (file, message) in [
         (vec![], "has 0 bytes and is too short"),
         (vec![1, 0, 0], "has 3 bytes and is too short"),
-        (
-            u64::MAX.to_le_bytes().to_vec(),
-            "claims 18446744073709551615 bytes; the limit is 100000000",
-        ),
-        (200_000_000u64.to_le_bytes().to_vec(), "claims 200000000 bytes; the limit is 100000000"),
-        (100u64.to_le_bytes().to_vec(), "claims 100 bytes where 0 are left"),
-        (safetensors("not json", &[]), "the header is invalid"),
-        (safetensors("[]", &[]), "the header is invalid"),
-        (safetensors(&nested, &[]), "the header is invalid"),
-        (
-            safetensors(r#"{"t":{"dtype":"F99","shape":[],"data_offsets":[0,0]}}"#, &[]),
-            "is invalid",
-        ),
-        (
-            safetensors(&format!(r#"{{"t":{}}}"#, entry("[2]", "[0,8]")), &[0; 4]),
-            "need 8 bytes where 4",
-        ),
-        (
-            safetensors(&format!(r#"{{"t":{}}}"#, entry("[1]", "[0,4]")), &[0; 9]),
-            "need 4 bytes where 9",
-        ),
-        (safetensors(&format!(r#"{{"t":{}}}"#, entry("[3]", "[0,8]")), &[0; 8]), "is invalid"),
-        (safetensors(&format!(r#"{{"t":{}}}"#, entry("[2]", "[8,0]")), &[0; 8]), "is invalid"),
-        (safetensors(&format!(r#"{{"t":{}}}"#, entry("[-1]", "[0,4]")), &[0; 4]), "is invalid"),
-        (
-            safetensors(
-                &format!(r#"{{"t":{}}}"#, entry(&format!("[{huge},{huge}]"), "[0,4]")),
-                &[0; 4],
-            ),
-            "is invalid",
-        ),
-        (
-            safetensors(
-                &format!(r#"{{"a":{},"b":{}}}"#, entry("[2]", "[0,8]"), entry("[2]", "[4,12]")),
-                &[0; 12],
-            ),
-            "is invalid",
-        ),
-        (
-            safetensors(
-                &format!(r#"{{"a":{},"b":{}}}"#, entry("[1]", "[0,4]"), entry("[1]", "[8,12]")),
-                &[0; 12],
-            ),
-            "is invalid",
-        ),
-        (
-            safetensors(
-                &format!(
-                    r#"{{"t":{{"dtype":"U8","shape":[{eighth}],"data_offsets":[0,{eighth}]}}}}"#
-                ),
-                &[],
-            ),
-            "is invalid",
-        ),
-        (safetensors(&overflowing, &[]), "need 18446744073709551608 bytes where 0"),
+        (length(u64::MAX), "claims 18446744073709551615 bytes; the limit is 100000000"),
+        (length(200_000_000), "claims 200000000 bytes; the limit is 100000000"),
+        (length(100), "claims 100 bytes where 0 are left"),
     ] {
-        let found = refused(&file);
-        assert!(found.contains(message), "{found} / {message}");
+        assert_refused(&file, message);
     }
+    let nested = format!(r#"{{"t":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let no_type = r#"{"t":{"dtype":"F99","shape":[],"data_offsets":[0,0]}}"#;
+    for header in ["not json", "[]", &nested, no_type] {
+        assert_refused(&safetensors(header, &[]), "the header is invalid");
+    }
+}
+
+/// A file of tensors of type `kind`, each a shape and two offsets, and so many bytes of data.
+fn tensors(kind: &str, tensors: &[(&str, u64, u64)], data: usize) -> Vec<u8> {
+    let entries: Vec<String> = (0..)
+        .zip(tensors)
+        .map(|(i, (shape, start, end))| {
+            let offsets = format!("[{start},{end}]");
+            format!(r#""t{i}":{{"dtype":"{kind}","shape":{shape},"data_offsets":{offsets}}}"#)
+        })
+        .collect();
+    safetensors(&format!("{{{}}}", entries.join(",")), &vec![0; data])
+}
+
+#[test]
+fn offsets_that_contradict_the_file_are_refused() {
+    let huge = format!("[{},{}]", u64::MAX, u64::MAX);
+    let eighth = 1 << 61;
+    for (kind, list, data) in [
+        ("F32", &[("[3]", 0, 8)][..], 8),
+        ("F32", &[("[2]", 8, 0)], 8),
+        ("F32", &[("[-1]", 0, 4)], 4),
+        ("F32", &[(&huge, 0, 4)], 4),
+        ("F32", &[("[2]", 0, 8), ("[2]", 4, 12)], 12),
+        ("F32", &[("[1]", 0, 4), ("[1]", 8, 12)], 12),
+        ("U8", &[("[2305843009213693952]", 0, eighth)], 0),
+    ] {
+        assert_refused(&tensors(kind, list, data), "the header is invalid");
+    }
+    assert_refused(&tensors("F32", &[("[2]", 0, 8)], 4), "need 8 bytes where 4");
+    assert_refused(&tensors("F32", &[("[1]", 0, 4)], 9), "need 4 bytes where 9");
+}
+
+/// Sizes that are each possible and together reach the end of 64 bits: the header's own length added
+/// to them overflows.
+#[test]
+fn offsets_at_the_end_of_64_bits_are_refused() {
+    let size = u64::MAX / 8;
+    let shape = format!("[{size}]");
+    let chain: Vec<_> = (0..8).map(|i| (shape.as_str(), size * i, size * (i + 1))).collect();
+    assert_refused(&tensors("U8", &chain, 0), "need 18446744073709551608 bytes where 0");
 }
 
 #[test]
