@@ -19,6 +19,7 @@ mod rope;
 mod safetensors;
 mod source;
 mod cache;
+mod chat;
 mod decoder;
 mod spec;
 mod target;
@@ -38,6 +39,7 @@ pub use cache::{CacheError, KvCache, SequenceId};
 pub use decoder::{Decoder, LoadProgress, running_format};
 pub use spec::*;
 pub use target::{ForwardError, KvPosition, LoadOptions, Model, Target, Wants};
+pub use chat::{ChatError, ChatTemplate, GenerationPrompt, Message, SpecialTexts};
 pub use stop::{StopError, StopSearch, StopStep};
 pub use tokenizer::{
     AddSpecial, ParseSpecial, PieceKind, TextStream, Tokenizer, TokenizerError, VocabularyFiles,
