@@ -1,14 +1,15 @@
-//! The tokenizer of a model source; no tensor and no configuration is needed for it.
+//! The tokenizer and the chat template of a model source; no tensor and no configuration is needed.
 
 use crate::gguf::Gguf;
 use crate::source::map_file;
-use crate::{ModelError, ModelSource, Tokenizer, TokenizerError, VocabularyFiles};
+use crate::{ChatTemplate, ModelError, ModelSource, Tokenizer, TokenizerError, VocabularyFiles};
 
 const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const VOCABULARY: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 const ADDED: &str = "added_tokens.json";
+const TEMPLATE: &str = "chat_template.jinja";
 
 impl ModelSource {
     /// Reads the vocabulary: `tokenizer.json`, else `vocab.json` with `merges.txt`, or what a GGUF
@@ -39,6 +40,20 @@ impl ModelSource {
         };
         Tokenizer::from_vocab_and_merges(&files)
             .map_err(|cause| self.refuse(Some(VOCABULARY), cause))
+    }
+
+    /// Reads the chat template: `chat_template.jinja`, else what `tokenizer_config.json` or a GGUF file's
+    /// metadata hold; none where the model has no chat format.
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>, ModelError> {
+        let refuse = |file, cause| ModelError::Chat { file, cause };
+        if let Self::Gguf(path) = self {
+            let gguf = open_gguf(self, path)?;
+            return ChatTemplate::from_gguf(&gguf).map_err(|cause| refuse(self.place(), cause));
+        }
+        let (config, template) = (self.read(CONFIG)?, self.read(TEMPLATE)?);
+        let file = if template.is_some() { TEMPLATE } else { CONFIG };
+        ChatTemplate::from_files(config.as_deref(), template.as_deref())
+            .map_err(|cause| refuse(self.label(file), cause))
     }
 
     fn refuse(&self, file: Option<&str>, cause: TokenizerError) -> ModelError {

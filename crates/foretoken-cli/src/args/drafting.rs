@@ -1,0 +1,127 @@
+//! Who drafts, how much, and how drafts are accepted.
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use foretoken::{DRAFTERS, DraftOptions, EngineOptions, Rule, WeightFormat};
+
+use super::loading::formats;
+use crate::demo;
+use crate::error::Error;
+
+/// Flags of drafting.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Drafting options")]
+pub(crate) struct DraftArgs {
+    #[arg(
+        long,
+        value_name = "NAME[+NAME...]",
+        env = "FORETOKEN_DRAFTER",
+        default_value = "auto",
+        help = drafter_help()
+    )]
+    drafter: String,
+
+    /// Model that drafts; must share the vocabulary [default: the demo's own for `demo`]
+    #[arg(long, value_name = "MODEL", env = "FORETOKEN_DRAFT_MODEL")]
+    draft_model: Option<String>,
+
+    /// Format the draft model's weights run in [default: as stored]
+    #[arg(long, value_name = "FORMAT", env = "FORETOKEN_DRAFT_QUANT", value_parser = formats())]
+    draft_quant: Option<WeightFormat>,
+
+    /// Most drafted tokens per step; drafters stay below it as they see fit
+    #[arg(
+        long,
+        value_name = "N",
+        env = "FORETOKEN_DRAFT_TOKENS",
+        default_value_t = DraftOptions::default().tokens
+    )]
+    draft_tokens: usize,
+
+    /// Most alternatives per drafted token; 1 drafts chains, more drafts trees
+    #[arg(
+        long,
+        value_name = "N",
+        env = "FORETOKEN_DRAFT_WIDTH",
+        default_value_t = DraftOptions::default().width
+    )]
+    draft_width: usize,
+
+    /// Least estimated probability of acceptance at which a token is drafted
+    #[arg(
+        long,
+        value_name = "P",
+        env = "FORETOKEN_DRAFT_MIN_PROB",
+        default_value_t = DraftOptions::default().min_probability,
+        allow_hyphen_values = true
+    )]
+    draft_min_prob: f64,
+
+    /// How drafts are accepted: coupled (the text of plain decoding), rejection (its distribution),
+    /// typical (lossy: changes the text)
+    #[arg(
+        long,
+        value_name = "RULE",
+        env = "FORETOKEN_ACCEPTANCE",
+        default_value = "coupled",
+        value_parser = PossibleValuesParser::new(["coupled", "rejection", "typical"]),
+        hide_possible_values = true
+    )]
+    acceptance: String,
+
+    /// `typical`: probability that always suffices [default: 0.09]
+    #[arg(long, value_name = "P", env = "FORETOKEN_TYPICAL_THRESHOLD", allow_hyphen_values = true)]
+    typical_threshold: Option<f64>,
+
+    /// `typical`: scale of the bar where the model is unsure [default: 0.3]
+    #[arg(long, value_name = "X", env = "FORETOKEN_TYPICAL_ALPHA", allow_hyphen_values = true)]
+    typical_alpha: Option<f64>,
+}
+
+impl DraftArgs {
+    /// Completes the options of an engine for the model named `model`.
+    pub(crate) fn apply(&self, model: &str, options: &mut EngineOptions) -> Result<(), Error> {
+        options.drafter.clone_from(&self.drafter);
+        options.draft_format = self.draft_quant;
+        options.draft = DraftOptions {
+            tokens: self.draft_tokens,
+            width: self.draft_width,
+            min_probability: self.draft_min_prob,
+        };
+        options.draft_model = match &self.draft_model {
+            Some(draft) => {
+                Some(crate::engine::resolve(draft).map_err(|e| e.context("--draft-model"))?)
+            }
+            None if model == demo::NAME => Some(demo::draft()?),
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// The rule of acceptance.
+    pub(crate) fn rule(&self) -> Result<Rule, Error> {
+        let constants = self.typical_threshold.or(self.typical_alpha);
+        match (self.acceptance.as_str(), constants, Rule::TYPICAL) {
+            ("typical", _, Rule::Typical { threshold, alpha }) => Ok(Rule::Typical {
+                threshold: self.typical_threshold.unwrap_or(threshold),
+                alpha: self.typical_alpha.unwrap_or(alpha),
+            }),
+            (rule, Some(_), _) => Err(Error::flag(
+                "--typical-threshold and --typical-alpha",
+                format!("they belong to --acceptance typical, not to {rule}; leave them out"),
+            )),
+            ("rejection", ..) => Ok(Rule::Rejection),
+            _ => Ok(Rule::Coupled),
+        }
+    }
+}
+
+/// The methods there are, from the registry.
+fn drafter_help() -> String {
+    let methods = DRAFTERS.iter().map(|info| format!("{}: {}", info.name, info.summary));
+    let methods = methods.collect::<Vec<_>>().join("; ");
+    format!(
+        "How tokens are drafted. {methods}; auto: `model` where there is a draft model, else \
+         `lookup`; a+b merges several"
+    )
+}

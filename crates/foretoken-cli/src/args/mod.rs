@@ -1,0 +1,52 @@
+//! The command line. A flag means the same in every command that has it, so flags live in groups.
+
+mod drafting;
+mod loading;
+mod prompt;
+mod sampling;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{completions, generate, inspect, run, score, tokenize};
+
+pub(crate) use drafting::DraftArgs;
+pub(crate) use loading::LoadArgs;
+pub(crate) use prompt::{Prompt, PromptArgs, TextArgs};
+pub(crate) use sampling::SamplingArgs;
+
+const ABOUT: &str = "Run language models with speculative decoding that never changes the text";
+
+const AFTER_HELP: &str = "\
+MODEL is a Hugging Face folder, a .gguf file, a hub id that is in the local hub cache already, or
+`demo`, a small model built in. Flags can be set by the environment as well, as each says.
+
+Examples:
+  foretoken generate -p 'def add(a, b):' --compare
+  foretoken run ./Qwen3-4B --draft-model ./Qwen3-0.6B
+  foretoken inspect model.gguf";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "foretoken", version, about = ABOUT, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Complete a prompt
+    Generate(Box<generate::Args>),
+    /// Chat in the terminal
+    Run(Box<run::Args>),
+    /// Log-probabilities and perplexity of a text
+    Score(score::Args),
+    /// Token ids and pieces of a text
+    Tokenize(tokenize::Args),
+    /// What a model's files say, without loading weights
+    Inspect(inspect::Args),
+    /// Print a script that completes commands in a shell
+    Completions(completions::Args),
+}

@@ -1,0 +1,138 @@
+//! `foretoken inspect`: what a model's files say, without loading weights.
+
+use std::fmt::Write;
+
+use foretoken::{
+    Checkpoint, KvType, ModelSource, OpenOptions, OutputHead, Reach, RopeScaling, UnknownKeys,
+};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::{engine, output};
+
+const AFTER_HELP: &str = "\
+Examples:
+  foretoken inspect demo
+  foretoken inspect model.gguf --json";
+
+/// Flags of `inspect`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The model
+    model: String,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what the files say.
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    let source = engine::resolve(&args.model)?;
+    let options = OpenOptions { unknown_keys: UnknownKeys::Warn };
+    let object = describe(&source, &Checkpoint::open(&source, &options)?)?;
+    if args.json { output::print_json(&object) } else { output::print(&table(&object)) }
+}
+
+/// Everything as one object; the table shows the same.
+fn describe(source: &ModelSource, checkpoint: &Checkpoint) -> Result<Value, Error> {
+    let spec = checkpoint.spec();
+    let values = 2 * spec.layers.len() * spec.kv_heads * spec.head_size;
+    let window = spec.layers.iter().find_map(|reach| match reach {
+        Reach::Window(size) => Some(*size),
+        Reach::Full => None,
+    });
+    let tokenizer = source.tokenizer()?;
+    let piece = |id: u32| json!({ "id": id, "piece": tokenizer.piece(id) });
+    Ok(json!({
+        "model": checkpoint.name(),
+        "family": spec.family,
+        "parameters": checkpoint.parameters(),
+        "layers": spec.layers.len(),
+        "hidden": spec.hidden,
+        "ffn": spec.ffn,
+        "heads": spec.heads,
+        "kv_heads": spec.kv_heads,
+        "head_size": spec.head_size,
+        "output": match spec.output { OutputHead::Tied => "tied", OutputHead::Own => "own" },
+        "context": spec.context,
+        "sliding_window": window,
+        "rope": {
+            "theta": spec.rope.theta,
+            "dims": spec.rope.dims,
+            "scaling": scaling(&spec.rope.scaling),
+        },
+        "vocab": spec.vocab,
+        "tokenizer": { "algorithm": tokenizer.algorithm(), "pieces": tokenizer.vocab_size() },
+        "bos": checkpoint.bos().or(tokenizer.bos()).map(piece),
+        "eos": checkpoint.eos().iter().map(|&id| piece(id)).collect::<Vec<_>>(),
+        "chat_template": source.chat_template()?.is_some(),
+        "formats": formats(checkpoint),
+        "weight_bytes": checkpoint.weight_bytes(),
+        "kv_bytes_per_token": {
+            "f32": values * KvType::F32.bytes(),
+            "bf16": values * KvType::Bf16.bytes(),
+        },
+        "unknown": checkpoint.warnings(),
+    }))
+}
+
+fn scaling(scaling: &RopeScaling) -> Value {
+    match scaling {
+        RopeScaling::None => json!("none"),
+        RopeScaling::Linear { factor } => json!(format!("linear, factor {factor}")),
+        RopeScaling::Dynamic { factor, .. } => json!(format!("dynamic, factor {factor}")),
+        RopeScaling::Llama3 { factor, .. } => json!(format!("llama3, factor {factor}")),
+        RopeScaling::Yarn { factor, .. } => json!(format!("yarn, factor {factor}")),
+        RopeScaling::PerFrequency { .. } => json!("one factor per frequency"),
+    }
+}
+
+/// Tensors and bytes per stored format, the largest share first.
+fn formats(checkpoint: &Checkpoint) -> Value {
+    let mut formats: Vec<(&str, usize, usize)> = Vec::new();
+    for tensor in checkpoint.tensors() {
+        let name = tensor.format.map_or_else(|other| other, |format| format.name());
+        match formats.iter_mut().find(|(known, ..)| *known == name) {
+            Some((_, tensors, bytes)) => {
+                *tensors += 1;
+                *bytes += tensor.bytes;
+            }
+            None => formats.push((name, 1, tensor.bytes)),
+        }
+    }
+    formats.sort_by_key(|&(name, _, bytes)| (std::cmp::Reverse(bytes), name));
+    let entries = formats.into_iter().map(
+        |(format, tensors, bytes)| json!({ "format": format, "tensors": tensors, "bytes": bytes }),
+    );
+    entries.collect()
+}
+
+/// The object as lines; lists and objects within it on the line of their key.
+fn table(object: &Value) -> String {
+    let mut table = String::new();
+    for (key, value) in object.as_object().into_iter().flatten() {
+        // Writing to a string does not fail.
+        let _ = writeln!(table, "{:<20} {}", key.replace('_', " "), in_words(value));
+    }
+    table
+}
+
+fn in_words(value: &Value) -> String {
+    let joined = |parts: Vec<String>, by: &str| match parts.is_empty() {
+        true => "none".to_owned(),
+        false => parts.join(by),
+    };
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::Bool(value) => if *value { "yes" } else { "no" }.to_owned(),
+        Value::String(text) => text.escape_debug().to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::Array(items) => joined(items.iter().map(in_words).collect(), "; "),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(key, value)| format!("{key} {}", in_words(value)));
+            joined(fields.collect(), ", ")
+        }
+    }
+}
