@@ -9,7 +9,7 @@ use foretoken_model::{
 };
 use foretoken_tensor::WeightFormat;
 
-use crate::drafters::{self, Needs, Parts};
+use crate::drafters::{self, Drafter, Needs, Parts};
 use crate::engine::State;
 use crate::{Engine, EngineOptions, Error};
 
@@ -80,6 +80,30 @@ impl Engine {
             max_sequences: options.max_sequences,
             state: State::default(),
         })
+    }
+}
+
+/// Parts of the caller's own. Both are meant for an engine that has not run yet.
+impl Engine {
+    /// Replaces the drafters by what `change` makes of them: methods of one's own, or the engine's
+    /// with something around them. Several are merged, in order. The text stays what it is.
+    #[must_use]
+    pub fn with_drafters(
+        mut self,
+        name: &str,
+        change: impl FnOnce(Vec<Box<dyn Drafter>>) -> Vec<Box<dyn Drafter>>,
+    ) -> Self {
+        name.clone_into(&mut self.drafter_name);
+        self.drafters = change(self.drafters);
+        self
+    }
+
+    /// Replaces the target by what `change` makes of it, for instance one that shows its rows to
+    /// somebody else.
+    #[must_use]
+    pub fn with_target(mut self, change: impl FnOnce(Box<dyn Target>) -> Box<dyn Target>) -> Self {
+        self.target = change(self.target);
+        self
     }
 }
 

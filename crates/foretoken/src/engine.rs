@@ -7,9 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use foretoken_core::{
-    DraftTree, Noise, Rule, Sampler, SamplingParams, TokenId, Union, Verifier,
-};
+use foretoken_core::{DraftTree, Noise, Rule, Sampler, SamplingParams, TokenId, Union, Verifier};
 use foretoken_model::{Checkpoint, StopSearch, Target, Tokenizer};
 
 use crate::drafters::{DraftTask, Drafter, SequenceKey};
@@ -194,18 +192,21 @@ impl Engine {
             }
         }
         last.propose(tasks);
-        if others.is_empty() {
-            return;
-        }
-        for (task, trees) in tasks.iter_mut().zip(proposals.iter_mut()) {
-            let root = DraftTree::single(task.tree.token(0));
-            trees.push(std::mem::replace(&mut task.tree, root));
-            let views: Vec<_> = trees.iter().collect();
-            // Trees of one root always merge; without a union the step is undrafted.
-            if union.merge(&views, task.room.nodes, &mut task.tree).is_err() {
-                task.tree.set_single(trees[0].token(0));
+        if !others.is_empty() {
+            for (task, trees) in tasks.iter_mut().zip(proposals.iter_mut()) {
+                let root = DraftTree::single(task.tree.token(0));
+                trees.push(std::mem::replace(&mut task.tree, root));
+                let views: Vec<_> = trees.iter().collect();
+                // Trees of one root always merge; without a union the step is undrafted.
+                if union.merge(&views, task.room.nodes, &mut task.tree).is_err() {
+                    task.tree.set_single(trees[0].token(0));
+                }
+                trees.clear();
             }
-            trees.clear();
+        }
+        let (vocab, State { running, tasks, .. }) = (self.target.spec().vocab, &mut self.state);
+        for (sequence, task) in running.iter().zip(tasks) {
+            sequence.sift(task, vocab);
         }
     }
 
@@ -215,7 +216,7 @@ impl Engine {
         let mut index = 0;
         while index < self.state.running.len() {
             let State { running, tasks, .. } = &mut self.state;
-            match running[index].feed(self.target.as_mut(), &tasks[index]) {
+            match running[index].feed(self.target.as_mut(), &mut tasks[index]) {
                 Ok(()) => index += 1,
                 Err(error) => {
                     events.push(Event::Failed(running[index].id, error.into()));

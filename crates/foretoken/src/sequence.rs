@@ -10,7 +10,8 @@ use foretoken_model::{ForwardError, StopSearch, Target, TextStream, Tokenizer, W
 use crate::drafters::{DraftTask, Room};
 use crate::session::Kept;
 use crate::{
-    Completion, Drafting, EndOfText, Error, Event, FinishReason, Origin, Request, RequestId, SessionId, Token,
+    Completion, Drafting, EndOfText, Error, Event, FinishReason, Origin, Request, RequestId,
+    SessionId, Token,
 };
 
 /// Prompt rows a sequence feeds per pass.
@@ -28,6 +29,8 @@ pub(crate) struct Sequence {
     seed: u64,
     /// Tokens of the fed tree that precede the draft's root.
     stem: usize,
+    /// Index in the text of the draft's root.
+    root: usize,
     fed: DraftTree,
     item: Option<usize>,
     path: Vec<NodeId>,
@@ -90,6 +93,7 @@ impl Sequence {
             drafting: request.drafting,
             seed: sampler.noise().seed,
             stem: 0,
+            root: 0,
             fed: DraftTree::single(0),
             item: None,
             path: Vec::new(),
@@ -125,26 +129,48 @@ impl Sequence {
             }
             _ => Room::default(),
         };
-        let root = task.text.len() - missing + self.stem;
-        task.tree.set_single(task.text[root]);
+        self.root = task.text.len() - missing + self.stem;
+        task.tree.set_single(task.text[self.root]);
     }
 
-    /// Adds the sequence's rows to the target's batch.
+    /// Leaves only the root of a draft that has another root, leaves its room, or names tokens
+    /// beyond `vocab`: a defect of its drafter, which must cost neither the text nor the request.
+    pub(crate) fn sift(&self, task: &mut DraftTask, vocab: usize) {
+        let (tree, root) = (&task.tree, task.text[self.root]);
+        let sound = tree.token(0) == root
+            && tree.len() <= task.room.nodes + 1
+            && tree.depths().iter().all(|&depth| depth as usize <= task.room.depth)
+            && tree.tokens().iter().all(|&token| (token as usize) < vocab);
+        if !sound {
+            task.tree.set_single(root);
+        }
+    }
+
+    /// Adds the sequence's rows to the target's batch, without the draft where there is no place for
+    /// it: a text must not fail because it is drafted.
     pub(crate) fn feed(
         &mut self,
         target: &mut dyn Target,
-        task: &DraftTask,
+        task: &mut DraftTask,
     ) -> Result<(), ForwardError> {
-        let from = target.committed(self.kept.target);
-        let stem = &task.text[from..from + self.stem];
-        // `plan` left room for the stem, so the sum fits.
-        if self.fed.set_below(stem, &task.tree).is_err() {
-            self.fed.set_single(task.tree.token(0));
-        }
-        let wants = if self.emits { Wants::From(self.stem) } else { Wants::Nothing };
         self.item = None;
-        self.item = Some(target.add(self.kept.target, &self.fed, wants)?);
+        let added = self.add(target, task);
+        self.item = Some(match added {
+            Err(_) if task.tree.len() > 1 => {
+                task.tree.set_single(task.tree.token(0));
+                self.add(target, task)?
+            }
+            added => added?,
+        });
         Ok(())
+    }
+
+    fn add(&mut self, target: &mut dyn Target, task: &DraftTask) -> Result<usize, ForwardError> {
+        let stem = &task.text[self.root - self.stem..self.root];
+        let fits = self.fed.set_below(stem, &task.tree);
+        assert!(fits.is_ok(), "a draft in its room fits a tree below the stem");
+        let wants = if self.emits { Wants::From(self.stem) } else { Wants::Nothing };
+        target.add(self.kept.target, &self.fed, wants)
     }
 
     /// Takes the rows of a pass: verifies the draft, ends the text where it ends, commits the path.
@@ -202,15 +228,21 @@ impl Sequence {
         let drafted = index < task.accepted.drafted();
         task.text.push(id);
         task.sampler.commit(id);
-        let shown = self.stop.push(self.stream.push(id));
-        self.text.push_str(shown.text);
+        let ends = self.end_of_text == EndOfText::Ends && eos.contains(&id);
+        // An ending token is no text, unless its text completes a stop string.
+        let silent = ends && self.stop.clone().push(self.stream.clone().push(id)).found.is_none();
+        let (text, stopped) = if silent {
+            (String::new(), false)
+        } else {
+            let shown = self.stop.push(self.stream.push(id));
+            (shown.text.to_owned(), shown.found.is_some())
+        };
+        self.text.push_str(&text);
         let origin = if drafted { Origin::Drafted } else { Origin::Target };
-        let token = Token { id, text: shown.text.to_owned(), origin };
-        let stopped = shown.found.is_some();
-        events.push(Event::Token(self.id, token));
+        events.push(Event::Token(self.id, Token { id, text, origin }));
         if stopped {
             Some(FinishReason::Stop)
-        } else if self.end_of_text == EndOfText::Ends && eos.contains(&id) {
+        } else if ends {
             Some(FinishReason::Eos)
         } else if task.text.len() - self.prompt_tokens >= self.max_tokens
             || task.text.len() >= context

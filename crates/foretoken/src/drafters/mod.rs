@@ -67,7 +67,8 @@ impl DraftTask {
 /// A drafting method.
 ///
 /// Every call is about all sequences of a step, so that a method with a model of its own runs them in
-/// one pass. A drafter that cannot propose leaves the tree as it is: that is never an error.
+/// one pass. A drafter that cannot propose leaves the tree as it is: that is never an error. A tree
+/// that leaves its room, its root or the target's vocabulary is not sent.
 pub trait Drafter: Send {
     /// A sequence begins, or continues with a new prompt: what `prompt` shares with the text known
     /// under `key` still holds.

@@ -1,0 +1,16 @@
+//! The engine against plain decoding: whatever is drafted, the text, the rows that decided it and the
+//! cache behind it are those of one token at a time.
+
+mod agreement;
+mod documentation;
+mod endings;
+mod failures;
+mod lossless;
+mod models;
+mod oracle;
+mod own_weights;
+mod plain;
+mod recorder;
+mod registry;
+mod runs;
+mod sessions;

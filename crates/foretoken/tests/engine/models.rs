@@ -1,0 +1,95 @@
+//! The models under test: small random checkpoints and the built-in pair.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use foretoken::{EngineOptions, Isa, KvType, ModelSource, TokenId, WeightFormat};
+use tempfile::TempDir;
+
+/// Tokens of a small model.
+pub(crate) const VOCAB: usize = 96;
+/// Its ends of text, so many that a text meets one soon.
+pub(crate) const EOS: [TokenId; 8] = [2, 13, 24, 35, 46, 57, 68, 79];
+/// Positions its texts may have; more than its files say, since it was never trained.
+pub(crate) const CONTEXT: usize = 320;
+
+/// A small random checkpoint, with a tokenizer whose every token is one letter.
+pub(crate) struct Tiny {
+    folder: TempDir,
+}
+
+impl Tiny {
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let from = root().join("testdata/checkpoints").join(name);
+        for file in fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        let vocab: Vec<String> =
+            (0..VOCAB as TokenId).map(|id| format!("\"{}\":{id}", letter(id))).collect();
+        let tokenizer = format!(
+            "{{\"model\":{{\"type\":\"BPE\",\"vocab\":{{{}}},\"merges\":[]}}}}",
+            vocab.join(",")
+        );
+        fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
+        let ends = format!("{{\"eos_token_id\":{EOS:?}}}");
+        fs::write(folder.path().join("generation_config.json"), ends).unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn source(&self) -> ModelSource {
+        ModelSource::Folder(self.folder.path().to_owned())
+    }
+}
+
+/// What a token of a small model writes.
+pub(crate) fn letter(id: TokenId) -> char {
+    char::from_u32(0xC0 + id).unwrap()
+}
+
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+pub(crate) fn demo() -> ModelSource {
+    ModelSource::Folder(root().join("models/foretoken-demo"))
+}
+
+pub(crate) fn demo_draft() -> ModelSource {
+    ModelSource::Folder(root().join("models/foretoken-demo-draft"))
+}
+
+/// What the bits of a text depend on, besides the model and the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Domain {
+    pub(crate) format: WeightFormat,
+    pub(crate) kv: KvType,
+    pub(crate) isa: Option<Isa>,
+}
+
+impl Domain {
+    pub(crate) const F32: Self = Self { format: WeightFormat::F32, kv: KvType::F32, isa: None };
+}
+
+/// Options of an engine without registered drafters; drafts may have 200 nodes.
+pub(crate) fn options(source: ModelSource, domain: Domain, threads: usize) -> EngineOptions {
+    let mut options = EngineOptions::new(source);
+    options.drafter = "none".to_owned();
+    options.format = Some(domain.format);
+    options.draft_format = Some(domain.format);
+    options.kv_type = Some(domain.kv);
+    options.isa = domain.isa;
+    options.context = Some(CONTEXT);
+    options.threads = NonZeroUsize::new(threads);
+    options.draft.tokens = 200;
+    options.max_sequences = 3;
+    options
+}
+
+/// A prompt that no other seed gives.
+pub(crate) fn prompt(length: usize, seed: u64) -> Vec<TokenId> {
+    let mut dice = crate::oracle::Dice(seed);
+    (0..length).map(|_| dice.roll(VOCAB) as TokenId).collect()
+}
