@@ -1,6 +1,6 @@
 //! The activation buffers and scratch of one program.
 //!
-//! Buffers are plain row-major f32 matrices. During a pass the workers write disjoint parts of them
+//! Buffers are row-major f32 matrices whose rows are padded. During a pass the workers write disjoint parts of them
 //! through shared references; the accessors say what they rely on.
 
 use std::ops::Range;
@@ -11,6 +11,7 @@ use foretoken_tensor::{BufferId, BufferSpec, Op, Program, RowSet};
 
 use crate::kernels::attention::Scratch;
 use crate::memory::Memory;
+use crate::simd::LANES;
 
 /// Activation buffers of a [`CpuBackend`](crate::CpuBackend).
 #[derive(Debug)]
@@ -39,6 +40,12 @@ pub(crate) struct Quantized {
     pub(crate) values: Memory<i8>,
     pub(crate) scales: Memory<f32>,
     pub(crate) sums: Memory<i32>,
+}
+
+/// Values from one row to the next. Rows a power of two apart, as widths often are, would share a few
+/// sets of the first-level cache and evict one another while a tile reads eight of them side by side.
+fn stride(width: usize) -> usize {
+    width.next_multiple_of(LANES) + LANES
 }
 
 impl CpuActivations {
@@ -76,7 +83,7 @@ impl CpuActivations {
                 RowSet::All => self.capacity,
                 RowSet::Wanted => self.wanted,
             };
-            buffer.values.reserve(rows * buffer.spec.width);
+            buffer.values.reserve(rows * stride(buffer.spec.width));
         }
         let values = self.capacity.max(self.wanted) * self.quantized.width;
         self.quantized.values.reserve(values);
@@ -96,38 +103,60 @@ impl CpuActivations {
         self.buffers[buffer.index()].spec
     }
 
-    /// Whole rows, to read.
+    /// Values from one row to the next.
+    pub(crate) fn stride(&self, buffer: BufferId) -> usize {
+        stride(self.spec(buffer).width)
+    }
+
+    /// Some columns of a row, to read.
     ///
     /// # Safety
     /// Nobody writes them while the result lives.
-    pub(crate) unsafe fn read(&self, buffer: BufferId, rows: Range<usize>) -> &[f32] {
-        let width = self.spec(buffer).width;
+    pub(crate) unsafe fn read(
+        &self,
+        buffer: BufferId,
+        row: usize,
+        columns: Range<usize>,
+    ) -> &[f32] {
         // SAFETY: passed on.
-        unsafe { self.view(buffer, rows.start * width..rows.end * width) }
+        unsafe { self.buffers[buffer.index()].values.view(self.range(buffer, row, columns)) }
     }
 
-    /// Values counted from the start of the buffer, to read.
+    /// Some rows from the first value of the first to the end of the buffer, [`Self::stride`] apart, to read.
     ///
     /// # Safety
-    /// Nobody writes them while the result lives.
-    pub(crate) unsafe fn view(&self, buffer: BufferId, range: Range<usize>) -> &[f32] {
+    /// Nobody writes any of the buffer while the result lives.
+    pub(crate) unsafe fn read_rows(&self, buffer: BufferId, rows: Range<usize>) -> &[f32] {
+        let stride = self.stride(buffer);
         // SAFETY: passed on.
-        unsafe { self.buffers[buffer.index()].values.view(range) }
+        unsafe { self.buffers[buffer.index()].values.view(rows.start * stride..rows.end * stride) }
     }
 
-    /// Values counted from the start of the buffer, to write.
+    /// Some columns of a row, to write.
     ///
     /// # Safety
     /// Nobody else uses them while the result lives.
     #[expect(clippy::mut_from_ref, reason = "that is its purpose; the contract excludes aliases")]
-    pub(crate) unsafe fn write(&self, buffer: BufferId, range: Range<usize>) -> &mut [f32] {
+    pub(crate) unsafe fn write(
+        &self,
+        buffer: BufferId,
+        row: usize,
+        columns: Range<usize>,
+    ) -> &mut [f32] {
         // SAFETY: passed on.
-        unsafe { self.buffers[buffer.index()].values.part(range) }
+        unsafe { self.buffers[buffer.index()].values.part(self.range(buffer, row, columns)) }
+    }
+
+    fn range(&self, buffer: BufferId, row: usize, columns: Range<usize>) -> Range<usize> {
+        let Buffer { spec, .. } = &self.buffers[buffer.index()];
+        assert!(columns.end <= spec.width, "columns lie within a row");
+        let start = row * stride(spec.width);
+        start + columns.start..start + columns.end
     }
 
     /// A row, after a pass.
     pub(crate) fn row(&self, buffer: BufferId, row: usize) -> &[f32] {
-        let Buffer { spec, values } = &self.buffers[buffer.index()];
-        &values[row * spec.width..(row + 1) * spec.width]
+        let range = self.range(buffer, row, 0..self.spec(buffer).width);
+        &self.buffers[buffer.index()].values[range]
     }
 }

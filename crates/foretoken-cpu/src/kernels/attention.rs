@@ -213,12 +213,12 @@ impl<'a, W: KvElement> Item<'a, W> {
     /// Copies and scales the queries.
     fn load_queries(&self, queries: &mut [f32]) {
         let width = self.group * self.head_size;
-        let row_width = self.run.activations.spec(self.op.queries).width;
         for (row, to) in self.tile.clone().zip(queries.chunks_exact_mut(width)) {
-            let at = (self.span.rows.start as usize + row) * row_width + self.head * width;
+            let row = self.span.rows.start as usize + row;
+            let heads = self.head * width..(self.head + 1) * width;
             // SAFETY: queries are complete and no worker writes them in this phase, unless the output
             // is the same buffer; then this item alone uses these heads of these rows.
-            let from = unsafe { self.run.activations.view(self.op.queries, at..at + width) };
+            let from = unsafe { self.run.activations.read(self.op.queries, row, heads) };
             for (to, from) in to.iter_mut().zip(from) {
                 *to = from * self.op.scale;
             }
@@ -443,13 +443,12 @@ impl<'a, W: KvElement> Item<'a, W> {
 
     /// Divides by the sums and writes the result.
     fn finish(&self, scratch: &Scratch) {
-        let width = self.run.activations.spec(self.op.out).width;
         for query in 0..self.queries() {
             let row = self.span.rows.start as usize + self.tile.start + query / self.group;
             let head = self.head * self.group + query % self.group;
-            let at = row * width + head * self.head_size;
+            let head = head * self.head_size..(head + 1) * self.head_size;
             // SAFETY: this item alone writes these heads of these rows.
-            let out = unsafe { self.run.activations.write(self.op.out, at..at + self.head_size) };
+            let out = unsafe { self.run.activations.write(self.op.out, row, head) };
             let total = &scratch.total[query * self.padded..];
             for (out, total) in out.iter_mut().zip(total) {
                 *out = total / scratch.state[query].sum;

@@ -28,9 +28,10 @@ const PANELS: usize = 4;
 const ROWS: usize = 64;
 /// Inputs of float panels that all rows pass over before the next: 32 KiB of f32 in four panels.
 const FLOAT_CUT: usize = 128;
-/// Distance of the rows of such a cut: a power of two apart, as they often are in the input, they would
-/// share a few sets of the first-level cache and evict one another.
-const STRIDE: usize = FLOAT_CUT + LANES;
+/// Rows of the largest tile: that few pass over the weights about once.
+const TILE_ROWS: usize = 8;
+/// Bytes of weights that stay in the second-level cache for those.
+const RESIDENT: usize = 512 << 10;
 /// Groups of a quantised panel that all rows pass over before the next: 16 KiB of `q8_0`.
 const GROUP_CUT: usize = 32;
 
@@ -96,10 +97,9 @@ fn quantize(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
         // SAFETY: the input is complete and no worker writes it in this phase; each group is written
         // by the one worker whose share holds it.
         unsafe {
-            let x = &run.activations.read(input, row..row + 1)[first * GROUP..];
-            let len = x.len().min((end - share.start) * GROUP);
+            let columns = first * GROUP..width.min((first + end - share.start) * GROUP);
             (run.table.quantize)(Quantize {
-                x: &x[..len],
+                x: run.activations.read(input, row, columns),
                 quants: target.values.part(share.start * GROUP..end * GROUP),
                 scales: target.scales.part(share.start..end),
                 sums: target.sums.part(share.start..end),
@@ -121,36 +121,25 @@ fn multiply(run: &Run<'_>, unit: &Unit<'_>, acc: &mut [f32]) {
 }
 
 fn floats<W: Weight>(run: &Run<'_>, kernel: fn(Fma<'_, W>), unit: &Unit<'_>, acc: &mut [f32]) {
-    let (inputs, rows, panels) = (unit.matrix.cols(), unit.rows.len(), unit.panels.len());
+    let inputs = unit.matrix.cols();
     // SAFETY: the input is complete and no worker writes it in this phase.
-    let x = unsafe { run.activations.read(unit.input, unit.rows.clone()) };
+    let x = unsafe { run.activations.read_rows(unit.input, unit.rows.clone()) };
     let w = unit.matrix.floats::<W>(unit.panels.clone());
-    let (w_panel, w_step, acc_stride) = (inputs * LANES, LANES, WIDTH);
-    if rows == 1 {
-        let (steps, x_stride, ahead) = (inputs, inputs, 0);
-        let a =
-            Fma { rows, panels, steps, x, x_stride, w, w_panel, w_step, ahead, acc, acc_stride };
-        return kernel(a);
-    }
-    #[expect(clippy::large_stack_arrays, reason = "36 KiB of a thread's stack of 2 MiB")]
-    let mut copy = [0.0; ROWS * STRIDE];
-    for start in (0..inputs).step_by(FLOAT_CUT) {
-        let steps = FLOAT_CUT.min(inputs - start);
-        for (to, x) in copy.chunks_exact_mut(STRIDE).zip(x.chunks_exact(inputs)) {
-            to[..steps].copy_from_slice(&x[start..start + steps]);
-        }
+    let whole = unit.rows.len() <= TILE_ROWS && size_of_val(w) <= RESIDENT;
+    let cut = if whole { inputs } else { FLOAT_CUT };
+    for start in (0..inputs).step_by(cut.max(1)) {
         kernel(Fma {
-            rows,
-            panels,
-            steps,
-            x: &copy,
-            x_stride: STRIDE,
+            rows: unit.rows.len(),
+            panels: unit.panels.len(),
+            steps: cut.min(inputs - start),
+            x: &x[start..],
+            x_stride: run.activations.stride(unit.input),
             w: &w[start * LANES..],
-            w_panel,
-            w_step,
-            ahead: 0,
+            w_panel: inputs * LANES,
+            w_step: LANES,
+            ahead: if whole { 0 } else { FLOAT_CUT * LANES },
             acc,
-            acc_stride,
+            acc_stride: WIDTH,
         });
     }
 }
@@ -193,9 +182,8 @@ fn finish(run: &Run<'_>, unit: &Unit<'_>, part: &Projection, acc: &[f32]) {
     let columns = unit.panels.start * LANES..outputs.min(unit.panels.end * LANES);
     let bias = part.bias.map(|bias| &run.weights.vectors[bias.index()].0[columns.clone()]);
     for (row, acc) in unit.rows.clone().zip(acc.chunks_exact(WIDTH)) {
-        let at = row * outputs;
         // SAFETY: these columns belong to this unit alone, and no worker reads the output in this phase.
-        let out = unsafe { run.activations.write(part.out, at + columns.start..at + columns.end) };
+        let out = unsafe { run.activations.write(part.out, row, columns.clone()) };
         for (i, (out, acc)) in out.iter_mut().zip(acc).enumerate() {
             let y = bias.map_or(*acc, |bias| acc + bias[i]);
             *out = match part.write {

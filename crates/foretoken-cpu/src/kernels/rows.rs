@@ -16,7 +16,7 @@ pub(crate) fn embed(run: &Run<'_>, worker: &Worker<'_>, table: MatrixId, out: Bu
     let width = matrix.cols();
     for row in worker.share(run.rows(out)) {
         // SAFETY: a row belongs to one worker's share.
-        let out = unsafe { run.activations.write(out, row * width..(row + 1) * width) };
+        let out = unsafe { run.activations.write(out, row, 0..width) };
         matrix.read_row(run.pass.tokens[row] as usize, out);
     }
 }
@@ -34,8 +34,8 @@ pub(crate) fn rms_norm(
     for row in worker.share(run.rows(input)) {
         // SAFETY: nobody writes the input in this phase; a row of the output belongs to one share.
         unsafe {
-            let out = run.activations.write(out, row * width..(row + 1) * width);
-            out.copy_from_slice(run.activations.read(input, row..row + 1));
+            let out = run.activations.write(out, row, 0..width);
+            out.copy_from_slice(run.activations.read(input, row, 0..width));
             (run.table.norm)(out, weight, eps);
         }
     }
@@ -52,10 +52,10 @@ pub(crate) fn head_norm(
     let weight = &run.weights.vectors[weight.index()].0;
     let heads = run.activations.spec(buffer).width / weight.len();
     for head in worker.share(run.rows(buffer) * heads) {
+        let (row, head) = (head / heads, head % heads);
+        let columns = head * weight.len()..(head + 1) * weight.len();
         // SAFETY: a head of a row belongs to one worker's share.
-        let values = unsafe {
-            run.activations.write(buffer, head * weight.len()..(head + 1) * weight.len())
-        };
+        let values = unsafe { run.activations.write(buffer, row, columns) };
         (run.table.norm)(values, weight, eps);
     }
 }
@@ -65,12 +65,12 @@ pub(crate) fn rotate(run: &Run<'_>, worker: &Worker<'_>, buffer: BufferId, head_
     let heads = run.activations.spec(buffer).width / head_size;
     let angles = run.pass.rotary_dims();
     for head in worker.share(run.rows(buffer) * heads) {
-        let row = head / heads;
+        let (row, head) = (head / heads, head % heads);
         let angles = &run.pass.rotation[row * angles..(row + 1) * angles];
         let (cos, sin) = angles.split_at(angles.len() / 2);
+        let columns = head * head_size..(head + 1) * head_size;
         // SAFETY: a head of a row belongs to one worker's share.
-        let values =
-            unsafe { run.activations.write(buffer, head * head_size..(head + 1) * head_size) };
+        let values = unsafe { run.activations.write(buffer, row, columns) };
         (run.table.rotate)(values, cos, sin);
     }
 }
@@ -108,8 +108,8 @@ fn store_as<W: KvElement>(
                 // SAFETY: nobody writes keys and values in this phase. Slots of a pass are distinct and
                 // the item `head * rows + row` belongs to one share; `W` is the store's type.
                 unsafe {
-                    let keys = &run.activations.read(keys, row..row + 1)[part.clone()];
-                    let values = &run.activations.read(values, row..row + 1)[part];
+                    let keys = run.activations.read(keys, row, part.clone());
+                    let values = run.activations.read(values, row, part);
                     run.kv.store::<W>((layer, head), slot, keys, values);
                 }
             }
@@ -124,18 +124,24 @@ pub(crate) fn swiglu(
     (gate, up): (BufferId, BufferId),
     out: BufferId,
 ) {
-    let values = run.rows(gate) * run.activations.spec(gate).width;
-    let share = worker.share(values.div_ceil(LANES));
-    let share = share.start * LANES..values.min(share.end * LANES);
-    // SAFETY: nobody writes `up`, nor `gate` unless it is the output, in this phase; the values of the
-    // output belong to one worker's share.
-    unsafe {
-        let up = run.activations.view(up, share.clone());
-        if gate != out {
-            let gate = run.activations.view(gate, share.clone());
-            run.activations.write(out, share.clone()).copy_from_slice(gate);
+    let width = run.activations.spec(gate).width;
+    let vectors = width.div_ceil(LANES);
+    let mut share = worker.share(run.rows(gate) * vectors);
+    while !share.is_empty() {
+        let (row, first) = (share.start / vectors, share.start % vectors);
+        let end = share.end.min((row + 1) * vectors);
+        let columns = first * LANES..width.min((end - row * vectors) * LANES);
+        // SAFETY: nobody writes `up`, nor `gate` unless it is the output, in this phase; the values of
+        // the output belong to one worker's share.
+        unsafe {
+            let up = run.activations.read(up, row, columns.clone());
+            if gate != out {
+                let gate = run.activations.read(gate, row, columns.clone());
+                run.activations.write(out, row, columns.clone()).copy_from_slice(gate);
+            }
+            (run.table.swiglu)(run.activations.write(out, row, columns), up);
         }
-        (run.table.swiglu)(run.activations.write(out, share), up);
+        share.start = end;
     }
 }
 
@@ -151,8 +157,8 @@ pub(crate) fn copy(
         let from = source(row);
         // SAFETY: nobody writes the input in this phase; a row of the output belongs to one share.
         unsafe {
-            let from = run.activations.read(input, from..from + 1);
-            run.activations.write(out, row * width..(row + 1) * width).copy_from_slice(from);
+            let from = run.activations.read(input, from, 0..width);
+            run.activations.write(out, row, 0..width).copy_from_slice(from);
         }
     }
 }
