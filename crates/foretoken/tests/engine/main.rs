@@ -6,6 +6,7 @@ mod documentation;
 mod endings;
 mod failures;
 mod lossless;
+mod mean_length;
 mod models;
 mod oracle;
 mod own_weights;
