@@ -1,1 +1,215 @@
+//! How often a draft is right: exactly as often as scoring the finished text with both models says.
+//! A draft whose cache kept a refused token, or that ranks by other noise than the target draws with,
+//! is right less often and stays lossless: only these tests see it.
 
+use std::sync::{Arc, Mutex};
+
+use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
+use foretoken::{
+    AddSpecial, EngineOptions, KvType, ParseSpecial, Request, SamplingParams, WeightFormat,
+};
+use foretoken_core::{Distribution, Noise, Sampler};
+
+use crate::models::{Domain, Tiny, demo, demo_draft, options, prompt};
+use crate::plain::Plain;
+use crate::runs::{Bench, request};
+
+/// By request: position of the first drafted token, and whether it was accepted.
+type Seen = Arc<Mutex<Vec<(SequenceKey, usize, bool)>>>;
+
+/// Writes down what became of each draft.
+struct Watcher {
+    inner: Box<dyn Drafter>,
+    seen: Seen,
+}
+
+impl Drafter for Watcher {
+    fn begin(&mut self, key: SequenceKey, prompt: &[foretoken::TokenId]) {
+        self.inner.begin(key, prompt);
+    }
+
+    fn propose(&mut self, tasks: &mut [DraftTask]) {
+        self.inner.propose(tasks);
+    }
+
+    fn observe(&mut self, tasks: &[DraftTask]) {
+        for task in tasks.iter().filter(|task| task.tree.len() > 1) {
+            let position = task.text.len() - task.accepted.tokens().len();
+            let accepted = task.accepted.drafted() > 0;
+            self.seen.lock().unwrap().push((task.key, position, accepted));
+        }
+        self.inner.observe(tasks);
+    }
+
+    fn end(&mut self, key: SequenceKey) {
+        self.inner.end(key);
+    }
+}
+
+/// Acceptance at depth 1: measured, and predicted by the draws of both models and by their laws.
+#[derive(Debug, Default)]
+struct Agreement {
+    trials: usize,
+    accepted: usize,
+    formula: f64,
+}
+
+impl Agreement {
+    fn rate(&self) -> f64 {
+        self.accepted as f64 / self.trials as f64
+    }
+}
+
+struct Pair {
+    options: EngineOptions,
+    target: Plain,
+    draft: Plain,
+}
+
+impl Pair {
+    fn new(mut options: EngineOptions, tokens: usize, width: usize) -> Self {
+        let domain = |format: Option<WeightFormat>| Domain {
+            format: format.unwrap(),
+            kv: options.kv_type.unwrap(),
+            isa: None,
+        };
+        let target = Plain::new(&options.model, domain(options.format));
+        let draft = Plain::new(options.draft_model.as_ref().unwrap(), domain(options.draft_format));
+        options.drafter = "model".to_owned();
+        options.draft.tokens = tokens;
+        options.draft.width = width;
+        options.draft.min_probability = 0.0;
+        Self { options, target, draft }
+    }
+
+    /// Runs requests, checks each accepted or refused first token against both models' draws, and
+    /// averages the match formula over the same positions.
+    fn measure(&mut self, requests: Vec<Request>) -> Agreement {
+        let seen = Seen::default();
+        let shared = Arc::clone(&seen);
+        let mut bench = Bench::new(self.options.clone());
+        bench.engine = bench.engine.with_drafters("watched", |mut built| {
+            vec![Box::new(Watcher { inner: built.remove(0), seen: shared })]
+        });
+        let vocab = bench.engine.target().spec().vocab;
+        let mut total = Agreement::default();
+        for request in requests {
+            let outcome = bench.run(vec![request.clone()], 0).remove(0);
+            let text = [request.prompt.clone(), outcome.unwrap().tokens].concat();
+            let (p_rows, q_rows) = (self.target.teacher(&text), self.draft.teacher(&text));
+            let noise = Noise { seed: request.seed.unwrap(), choice: request.choice };
+            let mut sampler = Sampler::new(request.sampling.clone(), noise, vocab).unwrap();
+            let (mut p, mut q) = (Distribution::new(), Distribution::new());
+            for (_, position, accepted) in seen.lock().unwrap().drain(..) {
+                let (p_row, q_row) = (&p_rows[position - 1], &q_rows[position - 1]);
+                let target = sampler.draw(p_row, &[], position as u32).unwrap();
+                let draft = sampler.draw(q_row, &[], position as u32).unwrap();
+                assert_eq!(target, text[position], "the text is what the target draws");
+                if self.options.draft.width == 1 {
+                    assert_eq!(accepted, draft == target, "the draft at position {position}");
+                }
+                sampler.distribution(p_row, &[], &mut p).unwrap();
+                sampler.distribution(q_row, &[], &mut q).unwrap();
+                total.formula += match_probability(&p, &q, vocab);
+                total.accepted += usize::from(accepted);
+                total.trials += 1;
+            }
+        }
+        total.formula /= total.trials as f64;
+        println!("{total:?} rate {:.3}", total.rate());
+        total
+    }
+}
+
+/// Probability that two laws under one Gumbel noise draw the same token:
+/// `sum_i 1 / sum_j max(p_j / p_i, q_j / q_i)` (Daliri, Musco and Suresh 2024). Sorted by p/q, the
+/// maximum is the first ratio behind i and the second before it.
+fn match_probability(p: &Distribution, q: &Distribution, vocab: usize) -> f64 {
+    let dense = |law: &Distribution| {
+        let mut all = vec![0.0; vocab];
+        law.iter().for_each(|(token, x)| all[token as usize] = x);
+        all
+    };
+    let mut pairs: Vec<(f64, f64)> = dense(p).into_iter().zip(dense(q)).collect();
+    pairs.retain(|&(p, q)| p > 0.0 || q > 0.0);
+    // p / q ascending, without dividing by zero.
+    pairs.sort_by(|a, b| (a.0 * b.1).total_cmp(&(b.0 * a.1)));
+    let (mut before, mut behind) = (0.0, pairs.iter().map(|pair| pair.0).sum::<f64>());
+    let mut sum = 0.0;
+    for &(p, q) in &pairs {
+        if p > 0.0 && q > 0.0 {
+            sum += 1.0 / (behind / p + before / q);
+        }
+        before += q;
+        behind -= p;
+    }
+    sum
+}
+
+#[test]
+fn the_match_formula_agrees_with_its_definition() {
+    let (mut p, mut q) = (Distribution::new(), Distribution::new());
+    p.set([(0, 0.5), (1, 0.3), (2, 0.2)]);
+    q.set([(0, 0.1), (2, 0.6), (3, 0.3)]);
+    let (ps, qs) = ([0.5, 0.3, 0.2, 0.0], [0.1, 0.0, 0.6, 0.3]);
+    let term = |i: usize| -> f64 {
+        1.0 / (0..4).map(|j| f64::max(ps[j] / ps[i], qs[j] / qs[i])).sum::<f64>()
+    };
+    let direct = term(0) + term(2);
+    assert!((match_probability(&p, &q, 4) - direct).abs() < 1e-12);
+    assert!((match_probability(&p, &p, 4) - 1.0).abs() < 1e-12);
+}
+
+fn demo_pair(tokens: usize, width: usize) -> Pair {
+    let domain = Domain { format: WeightFormat::Bf16, kv: KvType::Bf16, isa: None };
+    let mut options = options(demo(), domain, 1);
+    options.draft_model = Some(demo_draft());
+    Pair::new(options, tokens, width)
+}
+
+fn demo_requests(sampling: &SamplingParams, count: usize) -> Vec<Request> {
+    let tokenizer = demo().tokenizer().unwrap();
+    let texts = ["Once upon a time", "def add(a, b):\n", "The sea is", "To bake bread, first"];
+    let encode = |text| tokenizer.encode(text, AddSpecial::Yes, ParseSpecial::No).unwrap();
+    texts.into_iter().map(|text| request(encode(text), sampling, count)).collect()
+}
+
+#[test]
+fn greedy_drafts_are_right_where_both_models_agree() {
+    let greedy = SamplingParams::default();
+    let one = demo_pair(1, 1).measure(demo_requests(&greedy, 60));
+    // Whatever was drafted deeper before: a refused token leaves no trace in the draft's cache.
+    let deep = demo_pair(5, 1).measure(demo_requests(&greedy, 60));
+    for agreement in [one, deep] {
+        assert!(agreement.trials > 50 && agreement.rate() > 0.3, "{agreement:?}");
+        assert!((agreement.rate() - agreement.formula).abs() < 1e-9, "{agreement:?}");
+    }
+}
+
+#[test]
+fn sampled_drafts_are_right_as_often_as_the_match_formula_says() {
+    let warm = SamplingParams { temperature: 0.8, ..SamplingParams::default() };
+    let agreement = demo_pair(3, 1).measure(demo_requests(&warm, 60));
+    assert!(agreement.rate() > 0.3, "{agreement:?}");
+    // Enough tokens for the law: a small model drafted by its own weights in four bits.
+    let tiny = Tiny::new("llama-gqa");
+    let mut options = options(tiny.source(), Domain::F32, 1);
+    options.draft_model = Some(tiny.source());
+    options.draft_format = Some(WeightFormat::Q4_0);
+    let mut pair = Pair::new(options, 1, 1);
+    let requests = (0..30).map(|n| {
+        let mut request = request(prompt(10, n), &warm, 300);
+        request.seed = Some(n);
+        request
+    });
+    let agreement = pair.measure(requests.collect());
+    assert!(agreement.trials > 4000, "{agreement:?}");
+    assert!((agreement.rate() - agreement.formula).abs() < 0.02, "{agreement:?}");
+}
+
+#[test]
+fn a_tree_is_right_at_least_where_its_best_child_is() {
+    let warm = SamplingParams { temperature: 0.8, ..SamplingParams::default() };
+    let agreement = demo_pair(9, 3).measure(demo_requests(&warm, 60));
+    assert!(agreement.rate() > agreement.formula + 0.05, "{agreement:?}");
+}

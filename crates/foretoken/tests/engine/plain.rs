@@ -40,7 +40,8 @@ impl Plain {
         let load = LoadOptions {
             format: Some(domain.format),
             kv_type: Some(domain.kv),
-            context: Some(CONTEXT),
+            // Plain texts go on where a request ends at its context.
+            context: Some(2 * CONTEXT),
             cache_positions: None,
         };
         let backend = Arc::new(CpuBackend::new(cpu));

@@ -9,6 +9,7 @@ use foretoken::{
 };
 use foretoken_core::Noise;
 
+use crate::models::CONTEXT;
 use crate::plain::{Plain, Text};
 use crate::recorder::{Log, Recorded, Recorder};
 
@@ -88,7 +89,7 @@ impl Job {
             if request.end_of_text == EndOfText::Ends && eos.contains(&output[count - 1]) {
                 return (count, FinishReason::Eos);
             }
-            if Some(count) == request.max_tokens {
+            if Some(count) == request.max_tokens || self.text.prompt + count == CONTEXT {
                 return (count, FinishReason::Length);
             }
         }

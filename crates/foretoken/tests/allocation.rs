@@ -1,0 +1,183 @@
+//! After warm-up at fixed capacity a step allocates nothing where the time goes: in the target's passes
+//! and commits, in sampling and verification, and in the proposing of `none` and `model`.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
+use foretoken::{
+    Checkpoint, Engine, EngineOptions, ModelSource, OpenOptions, Request, Rule, SamplingParams,
+    Target, TokenId,
+};
+use foretoken_core::{
+    Accepted, BuildId, DraftTree, NodeId, Noise, Role, Rows, Sampler, Step, TreeBuilder, Verifier,
+};
+use foretoken_cpu::{CpuBackend, CpuOptions};
+use foretoken_model::{LoadOptions, Model, Wants};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// Bytes that `work` had in use at most, beyond those in use before it.
+fn bytes_taken(work: impl FnOnce()) -> usize {
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    work();
+    ALLOCATOR.peak_usage() - before
+}
+
+fn model(name: &str) -> ModelSource {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    ModelSource::Folder(root.join("models").join(name))
+}
+
+fn samplings() -> [SamplingParams; 2] {
+    let all = SamplingParams {
+        temperature: 0.8,
+        top_p: 0.95,
+        repetition_penalty: 1.1,
+        frequency_penalty: 0.1,
+        ..SamplingParams::default()
+    };
+    [SamplingParams::default(), all]
+}
+
+struct ItemRows<'a> {
+    target: &'a dyn Target,
+    item: usize,
+}
+
+impl Rows for ItemRows<'_> {
+    fn row(&self, node: NodeId) -> &[f32] {
+        self.target.logits(self.item, node)
+    }
+}
+
+/// A root with four branches of three nodes, and a probe.
+fn tree() -> DraftTree {
+    let mut builder = TreeBuilder::new(50);
+    for branch in 0..4 {
+        let mut at = BuildId::ROOT;
+        for depth in 0..3 {
+            at = builder.push(at, 60 + 10 * branch + depth, Role::Candidate).unwrap();
+        }
+    }
+    builder.push(BuildId::ROOT, 99, Role::Probe).unwrap();
+    let mut tree = DraftTree::single(0);
+    builder.freeze(&mut tree);
+    tree
+}
+
+fn a_warm_step_of_the_target_allocates_nothing() {
+    let checkpoint = Checkpoint::open(&model("foretoken-demo-draft"), &OpenOptions::default());
+    let cpu = CpuOptions { threads: NonZeroUsize::new(2).unwrap(), isa: None };
+    let backend = Arc::new(CpuBackend::new(cpu));
+    let load = LoadOptions::default();
+    let mut target = Model::load(backend, &checkpoint.unwrap(), load, &mut |_| {}).unwrap();
+    let (tree, prompt) = (tree(), (0..100).collect::<Vec<TokenId>>());
+    for sampling in samplings() {
+        for rule in [Rule::Coupled, Rule::Rejection, Rule::TYPICAL] {
+            let noise = Noise { seed: 1, choice: 0 };
+            let mut sampler = Sampler::new(sampling.clone(), noise, target.spec().vocab).unwrap();
+            sampler.prompt(&prompt);
+            let sequence = target.open();
+            target.start();
+            target.add(sequence, &DraftTree::chain(&prompt).unwrap(), Wants::Nothing).unwrap();
+            target.forward();
+            target.commit(sequence, &(0..prompt.len()).collect::<Vec<_>>());
+            let (mut verifier, mut accepted) = (Verifier::new(), Accepted::new());
+            let mut step = |index: u64| {
+                target.start();
+                let item = target.add(sequence, &tree, Wants::From(0)).unwrap();
+                target.forward();
+                let rows = ItemRows { target: &target, item };
+                let step = Step { tree: &tree, rows: &rows, position: 101, index };
+                verifier.verify(rule, &step, &mut sampler, &mut accepted);
+                // A path with gaps, so that rows are copied.
+                target.commit(sequence, &[0, 4, 5, 6]);
+                target.truncate(sequence, prompt.len());
+            };
+            (0..3).for_each(&mut step);
+            let taken = bytes_taken(|| (3..20).for_each(&mut step));
+            assert_eq!(taken, 0, "bytes taken by warm steps under {rule:?}");
+            target.close(sequence);
+        }
+    }
+}
+
+/// Measures the proposing of another drafter.
+struct Gauge {
+    inner: Box<dyn Drafter>,
+    taken: Arc<Mutex<Vec<usize>>>,
+    /// Whether any step drafted.
+    drafts: Arc<AtomicUsize>,
+}
+
+impl Drafter for Gauge {
+    fn begin(&mut self, key: SequenceKey, prompt: &[TokenId]) {
+        self.inner.begin(key, prompt);
+    }
+
+    fn propose(&mut self, tasks: &mut [DraftTask]) {
+        let taken = bytes_taken(|| self.inner.propose(tasks));
+        self.taken.lock().unwrap().push(taken);
+        self.drafts.fetch_add(tasks[0].tree.len() - 1, Ordering::Relaxed);
+    }
+
+    fn observe(&mut self, tasks: &[DraftTask]) {
+        self.inner.observe(tasks);
+    }
+
+    fn end(&mut self, key: SequenceKey) {
+        self.inner.end(key);
+    }
+}
+
+fn warm_proposing_allocates_nothing(drafter: &str, width: usize, sampling: &SamplingParams) {
+    let mut options = EngineOptions::new(model("foretoken-demo-draft"));
+    options.draft_model = Some(model("foretoken-demo-draft"));
+    drafter.clone_into(&mut options.drafter);
+    options.threads = NonZeroUsize::new(2);
+    options.draft.width = width;
+    options.draft.min_probability = 0.0;
+    let (taken, drafts) = (Arc::default(), Arc::default());
+    let (shared, counted) = (Arc::clone(&taken), Arc::clone(&drafts));
+    let mut engine = Engine::new(options).unwrap().with_drafters("gauged", |mut built| {
+        vec![Box::new(Gauge { inner: built.remove(0), taken: shared, drafts: counted })]
+    });
+    let mut request = Request::new((0..40).collect());
+    request.sampling = sampling.clone();
+    request.seed = Some(1);
+    request.max_tokens = Some(120);
+    // The second time around the session's buffers have seen all there is.
+    request.session = Some(engine.open_session());
+    for warm in [false, true] {
+        taken.lock().unwrap().clear();
+        let completion = engine.generate(request.clone()).unwrap().into_completion().unwrap();
+        assert!(completion.tokens.len() > 30, "a text long enough to be warm");
+        if warm {
+            // A request brings its own sampler and tree, which the first steps warm.
+            let steps = taken.lock().unwrap()[2..].to_vec();
+            assert!(steps.len() > 5, "steps after the first ones: {steps:?}");
+            assert!(
+                steps.iter().all(|&bytes| bytes == 0),
+                "{drafter} {width}: bytes taken {steps:?}"
+            );
+        }
+    }
+    assert_eq!(drafts.load(Ordering::Relaxed) > 0, drafter != "none", "{drafter} drafts");
+}
+
+/// The only test of this binary, because all threads share the allocator's count.
+#[test]
+fn warm_steps_allocate_nothing() {
+    a_warm_step_of_the_target_allocates_nothing();
+    for sampling in samplings() {
+        warm_proposing_allocates_nothing("none", 1, &sampling);
+        warm_proposing_allocates_nothing("model", 1, &sampling);
+        warm_proposing_allocates_nothing("model", 3, &sampling);
+    }
+}
