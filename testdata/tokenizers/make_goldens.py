@@ -3,12 +3,13 @@
 Two tiny tokenizers are trained on the text below: byte-level BPE split as Llama 3 splits, and BPE as
 converted from SentencePiece (byte fallback, leading space). The `tokenizers` library then encodes the
 golden texts with them and with the built-in demo's tokenizer, and `transformers` renders our chat
-templates. Needs `pip install tokenizers transformers jinja2`; run from the workspace's root.
+templates. Needs `pip install gguf tokenizers transformers jinja2`; run from the workspace's root.
 """
 
 import json
 from pathlib import Path
 
+import gguf
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 from tokenizers import pre_tokenizers, processors, trainers
@@ -105,6 +106,40 @@ def sentence_piece():
     return Tokenizer.from_str(json.dumps(state))
 
 
+def write_gguf(name, tokenizer):
+    """The same tokenizer as GGUF metadata: the scores are the negative ranks of the merges."""
+    state = json.loads(tokenizer.to_str())
+    pieces = {id: piece for piece, id in tokenizer.get_vocab(True).items()}
+    specials = {t["id"] for t in state["added_tokens"]}
+    merges = [" ".join(pair) for pair in state["model"]["merges"]]
+    rank = {"".join(pair): float(i) for i, pair in reversed(list(enumerate(state["model"]["merges"])))}
+    sentence_piece = state["model"]["byte_fallback"]
+    types = []
+    for id in range(len(pieces)):
+        byte = sentence_piece and pieces[id].startswith("<0x")
+        types.append(3 if id in specials else 6 if byte else 1)
+    writer = gguf.GGUFWriter(HERE / f"{name}.gguf", "llama")
+    writer.add_tokenizer_model("llama" if sentence_piece else "gpt2")
+    writer.add_token_list([pieces[id] for id in range(len(pieces))])
+    writer.add_token_types(types)
+    if sentence_piece:
+        # Single characters are never the result of a merge.
+        writer.add_token_scores([-rank.get(pieces[id], 1e6) for id in range(len(pieces))])
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+        writer.add_unk_token_id(0)
+        writer.add_add_bos_token(False)
+    else:
+        writer.add_tokenizer_pre("llama-bpe")
+        writer.add_token_merges(merges)
+        writer.add_bos_token_id(tokenizer.token_to_id("<|begin|>"))
+    writer.add_chat_template(TEMPLATES["turns"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def encodings(tokenizer):
     cases = []
     for text in TEXTS:
@@ -148,6 +183,7 @@ def main():
         tokenizer = make()
         goldens[name] = encodings(tokenizer)
         write(f"{name}.json", json.loads(tokenizer.to_str()))
+        write_gguf(name, tokenizer)
     write("encodings.json", goldens, indent=1)
     write("chats.json", chats(), indent=1)
 

@@ -120,3 +120,28 @@ fn configurations() {
     let seeds = CASES.map(|case| testdata(&format!("checkpoints/{case}/config.json")));
     run(fuzz::config, &seeds, &Limit { bytes: 32 << 20, per_byte: 64 });
 }
+
+#[test]
+fn tokenizer_files() {
+    let json = ["byte_level", "sentence_piece"];
+    let seeds = json.map(|name| testdata(&format!("tokenizers/{name}.json")));
+    run(fuzz::tokenizer_json, &seeds, &Limit { bytes: 32 << 20, per_byte: 256 });
+    let seeds = json.map(|name| testdata(&format!("tokenizers/{name}.gguf")));
+    run(fuzz::tokenizer_gguf, &seeds, &Limit { bytes: 32 << 20, per_byte: 256 });
+    let seeds = [
+        br#"{"a": 0, "b": 1, "ab": 2, "\u0120a": 3}"#.to_vec(),
+        b"#version: 0.2\na b\nb a\n".to_vec(),
+    ];
+    run(fuzz::tokenizer_files, &seeds, &Limit { bytes: 32 << 20, per_byte: 256 });
+}
+
+#[test]
+fn chat_templates() {
+    let seeds = ["turns", "system", "strict"].map(|name| {
+        let chats: serde_json::Value =
+            serde_json::from_slice(&testdata("tokenizers/chats.json")).expect("valid JSON");
+        let source = chats["templates"][name].as_str().expect("a template");
+        source.as_bytes().to_vec()
+    });
+    run(fuzz::chat_template, &seeds, &Limit { bytes: 256 << 20, per_byte: 256 });
+}

@@ -4,7 +4,7 @@
 //! longest, for one), so everything is checked here before it is handed over. Which file the parts
 //! came from is unknown here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use foretoken_core::TokenId;
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -13,13 +13,12 @@ use tokenizers::{
     PreTokenizerWrapper,
 };
 
-use super::vocabulary::MAX_IDS;
 use super::{ParseSpecial, TokenizerError};
 
 /// What a byte-pair encoder is made of.
 #[derive(Default)]
 pub(super) struct Parts {
-    /// Trained pieces.
+    /// Trained pieces, each id once.
     pub(super) vocabulary: Vec<(String, TokenId)>,
     /// Pairs in order of rank.
     pub(super) merges: Vec<(String, String)>,
@@ -53,7 +52,6 @@ pub(super) struct BytePair {
 impl BytePair {
     pub(super) fn new(parts: Parts) -> Result<Self, TokenizerError> {
         let Parts { vocabulary, merges, added, normalizer, pre_tokenizer, rules } = parts;
-        check_vocabulary(&vocabulary)?;
         check_merges(&vocabulary, &merges)?;
         let ids: Vocab = vocabulary.into_iter().collect();
         if let Some(piece) = rules.unk_token.as_ref().filter(|piece| !ids.contains_key(*piece)) {
@@ -95,22 +93,6 @@ impl BytePair {
         ids.extend_from_slice(encoding.get_ids());
         Ok(())
     }
-}
-
-/// Ids are in range and belong to one piece each.
-fn check_vocabulary(vocabulary: &[(String, TokenId)]) -> Result<(), TokenizerError> {
-    let mut owners = HashMap::with_capacity(vocabulary.len());
-    for (piece, id) in vocabulary {
-        if *id >= MAX_IDS {
-            let (piece, id) = (piece.clone(), u64::from(*id));
-            return Err(TokenizerError::IdTooLarge { piece, id, limit: MAX_IDS });
-        }
-        if let Some(first) = owners.insert(*id, piece).filter(|&first| first != piece) {
-            let (first, second) = (first.clone(), piece.clone());
-            return Err(TokenizerError::DuplicateId { first, second, id: *id });
-        }
-    }
-    Ok(())
 }
 
 /// Both parts of every merge and what they make are pieces.

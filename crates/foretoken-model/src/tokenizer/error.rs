@@ -44,15 +44,15 @@ pub enum TokenizerError {
     /// A vocabulary without pieces.
     #[error("the vocabulary is empty")]
     Empty,
-    /// A token id beyond every vocabulary there is.
-    #[error("the piece `{piece}` has the id {id}; ids must be below {limit}")]
+    /// A token id far beyond the number of pieces.
+    #[error("the piece `{piece}` has the id {id}; this vocabulary may go up to {limit}")]
     IdTooLarge {
         /// The piece.
         piece: String,
         /// Its id.
-        id: u64,
-        /// The limit.
-        limit: u32,
+        id: TokenId,
+        /// The limit, which follows from the number of pieces.
+        limit: usize,
     },
     /// Two pieces with one id.
     #[error("the pieces `{first}` and `{second}` share the id {id}")]

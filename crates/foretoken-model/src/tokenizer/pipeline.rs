@@ -93,17 +93,18 @@ impl Normalizer {
             Self::Strip { strip_left, strip_right } => {
                 NormalizerWrapper::StripNormalizer(Strip::new(strip_left, strip_right))
             }
+            // The library panics on a pattern that matches nothing at all, which any regular
+            // expression may, and on an empty text put in front.
+            Self::Prepend { prepend } if prepend.is_empty() => {
+                return Err(unsupported("normalizer", "Prepend of nothing".into(), "some text"));
+            }
             Self::Prepend { prepend } => NormalizerWrapper::Prepend(Prepend::new(prepend)),
+            Self::Replace { pattern: Pattern::Regex(pattern), .. } => {
+                return Err(unsupported("normalizer's regular expression", pattern, "plain text"));
+            }
             Self::Replace { pattern, content } => {
                 pattern.check()?;
-                let built = match &pattern {
-                    Pattern::String(text) => Replace::new(text.clone(), content),
-                    Pattern::Regex(text) => {
-                        let regex =
-                            tokenizers::normalizers::replace::ReplacePattern::Regex(text.clone());
-                        Replace::new(regex, content)
-                    }
-                };
+                let built = Replace::new(pattern.text(), content);
                 NormalizerWrapper::Replace(built.map_err(|e| pattern.refuse(e.to_string()))?)
             }
             Self::Sequence { normalizers } => {

@@ -11,8 +11,8 @@ use foretoken_core::TokenId;
 
 use super::TokenizerError;
 
-/// Ids from here on are refused: no vocabulary comes near, and tables are indexed by id.
-pub(super) const MAX_IDS: u32 = 1 << 22;
+/// Most ids without a piece: tables are indexed by id, and holes in real vocabularies are few.
+const MAX_HOLES: usize = 1 << 16;
 
 /// The role of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,9 +128,14 @@ impl Vocabulary {
         spelling: &Spelling,
         leading_spaces: usize,
     ) -> Result<Self, TokenizerError> {
+        let pieces: Vec<_> = pieces.into_iter().collect();
+        let limit = pieces.len() + MAX_HOLES;
         let mut vocabulary = Self { entries: Vec::new(), bytes: Vec::new(), leading_spaces };
-        for (text, id, kind) in pieces {
-            vocabulary.insert(text, id, kind, spelling)?;
+        for (piece, id, kind) in pieces {
+            if id as usize >= limit {
+                return Err(TokenizerError::IdTooLarge { piece, id, limit });
+            }
+            vocabulary.insert(piece, id, kind, spelling)?;
         }
         if vocabulary.entries.is_empty() {
             return Err(TokenizerError::Empty);
@@ -145,9 +150,6 @@ impl Vocabulary {
         kind: PieceKind,
         spelling: &Spelling,
     ) -> Result<(), TokenizerError> {
-        if id >= MAX_IDS {
-            return Err(TokenizerError::IdTooLarge { piece: text, id: id.into(), limit: MAX_IDS });
-        }
         let index = id as usize;
         if index >= self.entries.len() {
             let none = Entry { text: "".into(), kind: PieceKind::Unused, bytes: 0..0 };
@@ -315,6 +317,9 @@ mod tests {
             Vocabulary::new(pieces, &Spelling::ByteLevel, 0).unwrap_err().to_string()
         };
         assert_eq!(new(0), "the pieces `a` and `b` share the id 0");
-        assert_eq!(new(u32::MAX), "the piece `b` has the id 4294967295; ids must be below 4194304");
+        assert_eq!(
+            new(u32::MAX),
+            "the piece `b` has the id 4294967295; this vocabulary may go up to 65538"
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! shared data lie beside the project.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that is wrong")]
+#![expect(clippy::print_stdout, reason = "a test that skips says so")]
 
 mod chat;
 mod golden;

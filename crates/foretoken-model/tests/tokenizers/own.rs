@@ -1,7 +1,7 @@
 //! Our own tiny tokenizers and templates, against the libraries that define their formats.
 
 use foretoken_model::{
-    AddSpecial, ChatError, ChatTemplate, GenerationPrompt, Message, ParseSpecial, PieceKind,
+    AddSpecial, ChatError, ChatTemplate, GenerationPrompt, Gguf, Message, ParseSpecial, PieceKind,
     SpecialTexts, Tokenizer,
 };
 use serde::Deserialize;
@@ -45,6 +45,27 @@ fn encodings_are_those_of_the_tokenizers_library() {
             assert_eq!(encode(AddSpecial::Yes), full, "{name}: {text:?}");
             assert_eq!(tokenizer.decode(&bare), decoded, "{name}: {text:?}");
         }
+    }
+}
+
+#[test]
+fn the_same_tokenizers_as_gguf_encode_alike() {
+    for (name, json) in &all()[..2] {
+        let gguf = Gguf::parse(&testdata(&format!("{name}.gguf"))).unwrap();
+        let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+        assert_eq!(tokenizer.difference(json), None, "{name}");
+        for text in goldens(name).into_iter().map(|golden| golden.text).chain(texts()) {
+            for parse in [ParseSpecial::Yes, ParseSpecial::No] {
+                let [ours, wanted] = [&tokenizer, json]
+                    .map(|each| each.encode(&text, AddSpecial::Yes, parse).unwrap());
+                assert_eq!(ours, wanted, "{name}: {text:?}");
+                assert_eq!(tokenizer.decode(&ours), json.decode(&ours), "{name}: {text:?}");
+            }
+        }
+        let template = ChatTemplate::from_gguf(&gguf).unwrap().unwrap();
+        let prompt = template.render(&[], GenerationPrompt::Add).unwrap();
+        let begin = tokenizer.bos().and_then(|bos| tokenizer.piece(bos)).unwrap();
+        assert_eq!(prompt, format!("{begin}<|assistant|>\n"));
     }
 }
 
@@ -178,6 +199,16 @@ fn malformed_files_are_refused_by_name() {
             "/normalizer",
             serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "AA=="}),
             "unknown variant `Precompiled`",
+        ),
+        (
+            "/normalizer",
+            serde_json::json!({"type": "Replace", "pattern": {"Regex": "a*"}, "content": "b"}),
+            "the normalizer's regular expression `a*` is not supported",
+        ),
+        (
+            "/normalizer",
+            serde_json::json!({"type": "Prepend", "prepend": ""}),
+            "`Prepend of nothing` is not supported",
         ),
     ];
     for (path, value, message) in cases {
