@@ -227,3 +227,36 @@ fn put_values<const N: usize>(panel: &mut [u8], lane: usize, row: &[u8]) {
         to[lane * N..(lane + 1) * N].copy_from_slice(&value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use foretoken_tensor::RowOrder;
+
+    use super::*;
+
+    #[test]
+    fn packed_sizes_are_those_of_the_source_format() {
+        let pool = Pool::new(NonZeroUsize::MIN);
+        for (rows, cols) in [(16, 32), (64, 576), (4096, 64)] {
+            let data = vec![0; rows * cols * 4];
+            let (name, format, order) = ("w", WeightFormat::F32, RowOrder::Natural);
+            let view = MatrixView { name, format, rows, cols, order, data: &data };
+            for target in [
+                WeightFormat::F32,
+                WeightFormat::F16,
+                WeightFormat::Bf16,
+                WeightFormat::Q8_0,
+                WeightFormat::Q4_0,
+            ] {
+                let packed = CpuMatrix::pack(&pool, &view, target).unwrap();
+                let source = rows * target.bytes_per_row(cols).unwrap();
+                // A panel of one group is padded to a whole line of scales.
+                let padding = if cols == 32 { 32 } else { 0 };
+                let most = source + source * 3 / 100 + padding;
+                assert!(packed.bytes() <= most, "{target} [{rows}, {cols}]: {}", packed.bytes());
+            }
+        }
+    }
+}
