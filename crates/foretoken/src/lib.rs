@@ -55,3 +55,8 @@ pub use foretoken_model::{
     ParseSpecial, Rope, RopeScaling, Target, Tokenizer, TokenizerError, UnknownKeys,
 };
 pub use foretoken_tensor::{KvType, QUANTS, Reach, WeightFormat};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
