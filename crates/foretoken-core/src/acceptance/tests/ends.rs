@@ -108,6 +108,21 @@ fn a_root_that_cannot_be_drawn_from_emits_nothing() {
 }
 
 #[test]
+fn a_failure_is_forgotten_at_the_next_step() {
+    for_all(|rule, temperature, tree, rows| {
+        let bad = TableRows(vec![vec![f32::NAN; 4]; 4]);
+        let mut sampler = sampler(temperature);
+        let mut out = Accepted::new();
+        for rows in [&bad, &rows] {
+            let step = Step { tree: &tree, rows, position: 3, index: 0 };
+            Verifier::new().verify(rule, &step, &mut sampler, &mut out);
+        }
+        assert_eq!(out, verify(rule, &tree, &rows, temperature), "{rule:?}");
+        assert_eq!(out.failure(), None);
+    });
+}
+
+#[test]
 fn a_bad_row_that_the_text_does_not_reach_changes_nothing() {
     for_all(|rule, temperature, tree, mut rows| {
         rows.0[1].swap(1, 2);

@@ -102,6 +102,24 @@ fn the_noise_of_a_step_gives_the_law_of_the_target() {
 }
 
 #[test]
+fn every_step_has_its_own_noise() {
+    let tree = DraftTree::single(PROMPT[2]);
+    let rows = TABLE.rows(&PROMPT, &tree);
+    let tokens = |index| {
+        let draw = |seed| {
+            let mut sampler = Sampler::new(params(), Noise { seed, choice: 0 }, 3).unwrap();
+            let mut out = Accepted::new();
+            let step = Step { tree: &tree, rows: &rows, position: 3, index };
+            Verifier::new().verify(Rule::Rejection, &step, &mut sampler, &mut out);
+            out.tokens()[0]
+        };
+        (0..50).map(draw).collect::<Vec<_>>()
+    };
+    assert_eq!(tokens(4), tokens(4));
+    assert_ne!(tokens(4), tokens(5));
+}
+
+#[test]
 fn noise_that_repeats_from_step_to_step_is_found() {
     let statistic = chi_square(&[1, 1], Steps::Repeated);
     assert!(statistic > 2.0 * LIMIT, "{statistic}");

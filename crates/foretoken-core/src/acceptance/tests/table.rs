@@ -89,7 +89,8 @@ impl Table {
         } else {
             let sure = matches!(self.pair, Pair::OneHotDraft | Pair::OneHotBoth);
             let logits = self.logits(Model::Draft, sure, &text);
-            q.set((0..).zip(logits.iter().map(|&logit| f64::from(logit).exp())));
+            let weights = (0..).zip(logits.iter().map(|&logit| f64::from(logit).exp()));
+            q.set(weights.filter(|&(_, weight)| weight > 0.0));
         }
         q
     }

@@ -124,6 +124,22 @@ fn the_token_after_the_path_is_drawn_by_its_position() {
 }
 
 #[test]
+fn penalties_know_the_path() {
+    // Both rows prefer 2; once 2 is on the path the penalty rules it out.
+    let rows = || vec![row(&[0.1, 0.1, 0.7, 0.1]); 3];
+    let params = SamplingParams { temperature: 1.0, ..SamplingParams::default() };
+    for (presence_penalty, kept) in [(0.0, 2), (50.0, 1)] {
+        let params = SamplingParams { presence_penalty, ..params.clone() };
+        for seed in 0..40 {
+            let mut sampler = Sampler::new(params.clone(), Noise { seed, choice: 0 }, 4).unwrap();
+            let (_, out) = verify(Rule::TYPICAL, &[(0, 2), (1, 2)], rows(), &mut sampler);
+            assert_eq!(out.drafted(), kept);
+            assert!(kept == 2 || out.tokens()[1] != 2, "the next token is drawn after the path");
+        }
+    }
+}
+
+#[test]
 fn a_probe_is_never_kept() {
     let mut builder = TreeBuilder::new(0);
     builder.push(BuildId::ROOT, 1, Role::Probe).unwrap();

@@ -1,0 +1,105 @@
+//! After the first steps, drafting, merging, verifying and counting one allocate nothing.
+
+use foretoken_core::{
+    Accepted, BuildId, Distribution, DraftSampler, DraftTree, NodeId, Noise, Role, Rows, Rule,
+    Sampler, SamplingParams, SpecStats, Step, TreeBuilder, Union, Verifier,
+};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+const VOCAB: u32 = 500;
+
+/// The same row at every node.
+struct SameRow(Vec<f32>);
+
+impl Rows for SameRow {
+    fn row(&self, _: NodeId) -> &[f32] {
+        &self.0
+    }
+}
+
+/// Everything that an engine keeps from step to step.
+struct Machine {
+    sampler: Sampler,
+    q: Distribution,
+    draws: DraftSampler,
+    drawn: Vec<u32>,
+    builder: TreeBuilder,
+    union: Union,
+    own: DraftTree,
+    other: DraftTree,
+    tree: DraftTree,
+    verifier: Verifier,
+    out: Accepted,
+    stats: SpecStats,
+}
+
+impl Machine {
+    fn new(rows: &SameRow) -> Self {
+        let noise = Noise { seed: 3, choice: 0 };
+        let params = SamplingParams { temperature: 1.0, ..SamplingParams::default() };
+        let mut q = Distribution::new();
+        let mut sampler = Sampler::new(params, noise, VOCAB as usize).expect("valid");
+        sampler.distribution(&rows.0, &[], &mut q).expect("sound");
+        Self {
+            sampler,
+            q,
+            draws: DraftSampler::new(),
+            drawn: Vec::new(),
+            builder: TreeBuilder::new(0),
+            union: Union::default(),
+            own: DraftTree::single(0),
+            other: DraftTree::single(0),
+            tree: DraftTree::single(0),
+            verifier: Verifier::new(),
+            out: Accepted::new(),
+            stats: SpecStats::default(),
+        }
+    }
+
+    /// A sampled tree of three children and their children, merged with a chain beside it.
+    fn step(&mut self, rule: Rule, rows: &SameRow, index: u64) {
+        self.builder.reset(1);
+        self.draws.begin(self.sampler.noise().at_step(index), 0);
+        self.draws.draw(&self.q, 3, &mut self.drawn);
+        let Self { builder, draws, q, drawn, .. } = self;
+        for id in builder.push_sampled(BuildId::ROOT, q.iter(), drawn).expect("drawn") {
+            draws.draw(q, 1, drawn);
+            for id in builder.push_sampled(id, q.iter(), drawn).expect("drawn") {
+                builder.push(id, 7, Role::Probe).expect("room");
+            }
+        }
+        builder.freeze(&mut self.own);
+        self.other.set_chain(&[1, 4, 5, 6]).expect("short");
+        let trees: &[&DraftTree] =
+            if index.is_multiple_of(2) { &[&self.own] } else { &[&self.own, &self.other] };
+        self.union.merge(trees, 12, &mut self.tree).expect("one root");
+        let step = Step { tree: &self.tree, rows, position: index as u32, index };
+        self.verifier.verify(rule, &step, &mut self.sampler, &mut self.out);
+        self.stats.record(&self.tree, &self.out);
+    }
+}
+
+/// The only test of this binary, because all threads share the allocator's count.
+#[test]
+fn a_step_allocates_nothing_after_warm_up() {
+    let rows = SameRow((0..VOCAB).map(|token| (token * 37 % 101) as f32 / 40.0).collect());
+    for rule in [Rule::Coupled, Rule::Rejection, Rule::TYPICAL] {
+        let mut machine = Machine::new(&rows);
+        (0..40).for_each(|index| machine.step(rule, &rows, index));
+        let warm = ALLOCATOR.current_usage();
+        // Another thread of the test runner may allocate meanwhile, so several rounds are tried.
+        let quiet = (40..80).any(|index| {
+            let before = ALLOCATOR.current_usage();
+            ALLOCATOR.reset_peak_usage();
+            machine.step(rule, &rows, index);
+            machine.step(rule, &rows, index + 1);
+            ALLOCATOR.peak_usage() == before
+        });
+        let grown = ALLOCATOR.current_usage().saturating_sub(warm);
+        assert!(quiet, "{rule:?}: every step allocates");
+        assert!(grown < 4096, "{rule:?}: {grown} bytes more are in use than after the first steps");
+    }
+}
