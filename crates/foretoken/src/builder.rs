@@ -5,7 +5,7 @@ use std::sync::Arc;
 use foretoken_core::MAX_NODES;
 use foretoken_cpu::{CpuBackend, CpuOptions, default_threads};
 use foretoken_model::{
-    Checkpoint, LoadOptions, LoadProgress, Model, ModelSource, OpenOptions, Target, Tokenizer,
+    Checkpoint, LoadOptions, LoadProgress, Model, ModelError, ModelSource, OpenOptions, Target, Tokenizer,
 };
 use foretoken_tensor::WeightFormat;
 
@@ -25,6 +25,7 @@ struct Loaded {
 
 impl Engine {
     /// Loads the models and builds the drafters.
+    #[expect(clippy::needless_pass_by_value, reason = "options are made for one engine")]
     pub fn new(options: EngineOptions) -> Result<Self, Error> {
         Self::load(&options, &mut |_, _| {})
     }
@@ -124,7 +125,10 @@ fn open(
     let open = OpenOptions { unknown_keys: options.unknown_keys };
     let checkpoint = Checkpoint::open(source, &open)?;
     let tokenizer = source.tokenizer()?;
-    tokenizer.check_fits(checkpoint.spec().vocab)?;
+    tokenizer.check_fits(checkpoint.spec().vocab).map_err(|cause| {
+        let file = checkpoint.name().to_owned();
+        ModelError::Tokenizer { file, cause }
+    })?;
     let context = options.context.unwrap_or(checkpoint.spec().context);
     let positions = context.saturating_add(MAX_NODES).saturating_mul(options.max_sequences);
     let load = LoadOptions {

@@ -119,7 +119,7 @@ impl Engine {
             self.cancel(id);
         }
         if let Some(Some(kept)) = self.state.sessions.remove(&session) {
-            self.free(kept);
+            self.free(&kept);
         }
     }
 
@@ -262,11 +262,11 @@ impl Engine {
         let kept = sequence.into_kept(task.text);
         match session.and_then(|session| self.state.sessions.get_mut(&session)) {
             Some(place) => *place = Some(kept),
-            None => self.free(kept),
+            None => self.free(&kept),
         }
     }
 
-    fn free(&mut self, kept: Kept) {
+    fn free(&mut self, kept: &Kept) {
         self.target.close(kept.target);
         for drafter in &mut self.drafters {
             drafter.end(kept.key);

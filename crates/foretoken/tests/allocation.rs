@@ -1,6 +1,8 @@
 //! After warm-up at fixed capacity a step allocates nothing where the time goes: in the target's passes
 //! and commits, in sampling and verification, and in the proposing of `none` and `model`.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

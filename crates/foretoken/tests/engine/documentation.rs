@@ -20,7 +20,7 @@ fn table() -> String {
         };
         // The rule decides what is accepted, so this is no property of a drafter.
         let row = [&format!("`{}`", info.name), info.summary, needs, "yes", info.source];
-        table.push_str(&format!("| {} |\n", row.join(" | ")));
+        table.extend(["| ", &row.join(" | "), " |\n"]);
     }
     table
 }

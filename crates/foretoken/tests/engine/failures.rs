@@ -152,6 +152,9 @@ fn a_broken_drafter_costs_no_request_its_text() {
     Bench::new(options).drafted_by(Broken { steps: 0 }).check(&jobs, 1);
 }
 
+/// Makes a mistake in a request.
+type Change<'a> = &'a dyn Fn(&mut Request);
+
 #[test]
 fn mistakes_of_a_request_are_named_when_it_is_made() {
     let tiny = Tiny::new("llama-gqa");
@@ -162,7 +165,7 @@ fn mistakes_of_a_request_are_named_when_it_is_made() {
         engine.submit(request).unwrap_err().to_string()
     };
     let nan = SamplingParams { temperature: f64::NAN, ..SamplingParams::default() };
-    let cases: [(&dyn Fn(&mut Request), &str); 7] = [
+    let cases: [(Change<'_>, &str); 7] = [
         (&|r| r.prompt.clear(), "prompt is empty"),
         (&|r| r.prompt = vec![1; CONTEXT], "context holds 320"),
         (&|r| r.prompt.push(96), "token id 96 is outside the vocabulary of 96"),

@@ -1,6 +1,12 @@
 //! The engine against plain decoding: whatever is drafted, the text, the rows that decided it and the
 //! cache behind it are those of one token at a time.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says on stdout what it has seen"
+)]
+
 mod agreement;
 mod documentation;
 mod endings;

@@ -76,7 +76,7 @@ impl Domain {
 /// Options of an engine without registered drafters; drafts may have 200 nodes.
 pub(crate) fn options(source: ModelSource, domain: Domain, threads: usize) -> EngineOptions {
     let mut options = EngineOptions::new(source);
-    options.drafter = "none".to_owned();
+    "none".clone_into(&mut options.drafter);
     options.format = Some(domain.format);
     options.draft_format = Some(domain.format);
     options.kv_type = Some(domain.kv);

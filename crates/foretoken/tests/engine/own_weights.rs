@@ -119,7 +119,7 @@ impl Drafter for Meddler {
 
 fn engine_options(tiny: &Tiny, domain: Domain, width: usize) -> EngineOptions {
     let mut options = options(tiny.source(), domain, 1);
-    options.drafter = "model".to_owned();
+    "model".clone_into(&mut options.drafter);
     options.draft_model = Some(tiny.source());
     options.context = Some(4096);
     options.draft.width = width;
@@ -166,7 +166,9 @@ impl Drafter for Limited {
 
     fn propose(&mut self, tasks: &mut [DraftTask]) {
         let rooms: Vec<_> = tasks.iter().map(|task| task.room).collect();
-        tasks.iter_mut().for_each(|task| task.room.nodes = task.room.nodes.min(self.nodes));
+        for task in tasks.iter_mut() {
+            task.room.nodes = task.room.nodes.min(self.nodes);
+        }
         self.inner.propose(tasks);
         tasks.iter_mut().zip(rooms).for_each(|(task, room)| task.room = room);
     }

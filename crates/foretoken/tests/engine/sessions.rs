@@ -9,7 +9,7 @@ use crate::runs::{Bench, Job, request, samplings};
 
 fn drafting_options(tiny: &Tiny, width: usize) -> EngineOptions {
     let mut options = options(tiny.source(), Domain::F32, 1);
-    options.drafter = "model+lookup".to_owned();
+    "model+lookup".clone_into(&mut options.drafter);
     options.draft_model = Some(tiny.source());
     options.draft.tokens = 6;
     options.draft.width = width;
