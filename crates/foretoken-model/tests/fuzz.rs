@@ -102,6 +102,8 @@ fn testdata(path: &str) -> Vec<u8> {
 const CASES: [&str; 5] =
     ["llama-gqa", "llama3-rope", "llama-yarn", "mistral-window", "qwen2-window"];
 
+const TOKENIZERS: [&str; 2] = ["byte_level", "sentence_piece"];
+
 #[test]
 fn gguf_headers() {
     let seeds = ["llama-gqa", "llama3-rope", "qwen2", "qwen3", "llama-quantised"];
@@ -122,12 +124,19 @@ fn configurations() {
 }
 
 #[test]
-fn tokenizer_files() {
-    let json = ["byte_level", "sentence_piece"];
-    let seeds = json.map(|name| testdata(&format!("tokenizers/{name}.json")));
+fn tokenizer_json() {
+    let seeds = TOKENIZERS.map(|name| testdata(&format!("tokenizers/{name}.json")));
     run(fuzz::tokenizer_json, &seeds, &Limit { bytes: 32 << 20, per_byte: 256 });
-    let seeds = json.map(|name| testdata(&format!("tokenizers/{name}.gguf")));
+}
+
+#[test]
+fn tokenizer_gguf() {
+    let seeds = TOKENIZERS.map(|name| testdata(&format!("tokenizers/{name}.gguf")));
     run(fuzz::tokenizer_gguf, &seeds, &Limit { bytes: 32 << 20, per_byte: 256 });
+}
+
+#[test]
+fn tokenizer_files() {
     let seeds = [
         br#"{"a": 0, "b": 1, "ab": 2, "\u0120a": 3}"#.to_vec(),
         b"#version: 0.2\na b\nb a\n".to_vec(),

@@ -15,9 +15,6 @@ use minijinja::{Error, ErrorKind, State};
 pub(super) const FILTER: &str = "_bounded";
 /// Deepest nest of containers a variable may hold.
 const MAX_DEPTH: usize = 32;
-/// Longest list: a value of a thousand tools with all their parameters has fewer items.
-const MAX_ITEMS: usize = 1 << 20;
-
 /// Statements that chat templates may use.
 const STATEMENTS: &str = "if elif else endif for endfor set endset macro endmacro break continue \
                           filter endfilter generation endgeneration";
@@ -173,9 +170,6 @@ fn is_lazy(value: &Value) -> bool {
 /// Pays for the items of a container, without looking at them.
 fn pay_items(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     let items = value.len().unwrap_or(0);
-    if items > MAX_ITEMS {
-        return Err(Error::from(ErrorKind::OutOfFuel));
-    }
     state.consume_fuel(items as u64 / 2)
 }
 

@@ -176,7 +176,9 @@ impl PreTokenizer {
 
 #[cfg(test)]
 mod tests {
-    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+    use tokenizers::{
+        Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _,
+    };
 
     use super::*;
 
@@ -214,6 +216,17 @@ mod tests {
         for (name, parts) in cases {
             assert_eq!(split(name, text), parts, "{name}");
         }
+    }
+
+    #[test]
+    fn qwen_composes_characters_and_llama_3_keeps_whole_pieces() {
+        let parts = |name| find(name).unwrap().parts().unwrap();
+        let mut text = tokenizers::NormalizedString::from("e\u{301}");
+        parts("qwen2").normalizer.unwrap().normalize(&mut text).unwrap();
+        assert_eq!(text.get(), "é");
+        assert!(parts("llama-bpe").normalizer.is_none());
+        assert!(parts("llama-bpe").rules.ignore_merges && parts("tekken").rules.ignore_merges);
+        assert!(!parts("qwen2").rules.ignore_merges);
     }
 
     #[test]
