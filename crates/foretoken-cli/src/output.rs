@@ -106,10 +106,14 @@ fn statistics(stats: &SpecStats) -> Value {
 /// The statistics as a line for people.
 pub(crate) fn statistics_line(engine: &Engine, rule: Rule, stats: &SpecStats) -> String {
     let lossy = if rule.is_lossless() { "" } else { ", lossy" };
+    // A text of one pass has no speed: the prompt's time is not counted.
+    let speed = match stats.tokens_per_second() {
+        0.0 => String::new(),
+        speed => format!("{speed:.1} tokens/s, "),
+    };
     format!(
-        "{} tokens, {:.1} tokens/s, {:.2} tokens per pass (drafter {}, acceptance {}{lossy})",
+        "{} tokens, {speed}{:.2} tokens per pass (drafter {}, acceptance {}{lossy})",
         stats.emitted,
-        stats.tokens_per_second(),
         stats.mean_accepted_length(),
         engine.drafter(),
         rule.name(),

@@ -32,10 +32,13 @@ impl LoadBar {
         let bar = self.bar.get_or_insert_with(|| {
             let style = ProgressStyle::with_template(TEMPLATE);
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(0).with_style(style.progress_chars("=> "))
+            let bar = ProgressBar::new(step.total as u64).with_message(name.to_owned());
+            bar.with_style(style.progress_chars("=> "))
         });
-        bar.set_message(name.to_owned());
-        bar.set_length(step.total as u64);
+        if bar.message() != name {
+            bar.set_message(name.to_owned());
+            bar.set_length(step.total as u64);
+        }
         bar.set_position(step.done as u64);
     }
 

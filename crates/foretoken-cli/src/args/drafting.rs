@@ -118,10 +118,10 @@ impl DraftArgs {
 
 /// The methods there are, from the registry.
 fn drafter_help() -> String {
-    let methods = DRAFTERS.iter().map(|info| format!("{}: {}", info.name, info.summary));
-    let methods = methods.collect::<Vec<_>>().join("; ");
+    let methods = DRAFTERS.iter().map(|info| format!("{} ({})", info.name, info.summary));
+    let methods = methods.collect::<Vec<_>>().join(", ");
     format!(
-        "How tokens are drafted. {methods}; auto: `model` where there is a draft model, else \
-         `lookup`; a+b merges several"
+        "How tokens are drafted: {methods}, or auto (`model` where there is a draft model, else \
+         `lookup`); a+b merges several"
     )
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use foretoken::{EngineOptions, Isa, KvType, ModelSource, QUANTS, UnknownKeys, WeightFormat};
 
 /// Flags of every command that computes.
@@ -31,17 +31,15 @@ pub(crate) struct LoadArgs {
     pub(crate) isa: Option<Isa>,
 
     /// Run models with unknown configuration keys or tensors, with a warning for each
-    #[arg(long, env = "FORETOKEN_ALLOW_UNKNOWN_CONFIG")]
+    #[arg(long, env = "FORETOKEN_ALLOW_UNKNOWN_CONFIG", value_parser = FalseyValueParser::new())]
     pub(crate) allow_unknown_config: bool,
 }
 
 impl LoadArgs {
     /// The options of an engine without drafting.
     pub(crate) fn options(&self, model: ModelSource) -> EngineOptions {
-        let unknown_keys = match self.allow_unknown_config {
-            true => UnknownKeys::Warn,
-            false => UnknownKeys::Refuse,
-        };
+        let unknown_keys =
+            if self.allow_unknown_config { UnknownKeys::Warn } else { UnknownKeys::Refuse };
         EngineOptions {
             drafter: "none".to_owned(),
             format: self.quant,

@@ -11,7 +11,7 @@ use crate::commands::{completions, generate, inspect, run, score, tokenize};
 
 pub(crate) use drafting::DraftArgs;
 pub(crate) use loading::LoadArgs;
-pub(crate) use prompt::{Prompt, PromptArgs, TextArgs};
+pub(crate) use prompt::{PromptArgs, TextArgs};
 pub(crate) use sampling::SamplingArgs;
 
 const ABOUT: &str = "Run language models with speculative decoding that never changes the text";

@@ -1,6 +1,7 @@
 //! How tokens are chosen and when a text ends.
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use foretoken::{EndOfText, Engine, Request, SamplingParams, TokenId};
 
 use crate::error::Error;
@@ -61,35 +62,32 @@ pub(crate) struct SamplingArgs {
     stop: Vec<String>,
 
     /// Go on after end-of-text tokens
-    #[arg(long, env = "FORETOKEN_IGNORE_EOS")]
+    #[arg(long, env = "FORETOKEN_IGNORE_EOS", value_parser = FalseyValueParser::new())]
     ignore_eos: bool,
 }
 
 impl SamplingArgs {
     /// Finds values out of range before a model is loaded.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        Ok(self.over(SamplingParams::default()).validate(usize::MAX)?)
+        Ok(self.over(&SamplingParams::default()).validate(usize::MAX)?)
     }
 
     /// Completes a request; what no flag sets is as the model's authors recommend.
     pub(crate) fn apply(&self, engine: &Engine, request: &mut Request) -> Result<(), Error> {
         let defaults = engine.default_sampling();
         defaults.validate(usize::MAX).map_err(|cause| {
-            let file = format!("{}: generation_config.json", engine.checkpoint().name());
+            let file = format!("`{}/generation_config.json`", engine.checkpoint().name());
             Error::failure(cause).context(&file)
         })?;
-        request.sampling = self.over(defaults);
+        request.sampling = self.over(&defaults);
         request.seed = self.seed;
         request.stop.clone_from(&self.stop);
-        request.end_of_text = match self.ignore_eos {
-            true => EndOfText::Ignored,
-            false => EndOfText::Ends,
-        };
+        request.end_of_text = if self.ignore_eos { EndOfText::Ignored } else { EndOfText::Ends };
         Ok(())
     }
 
     /// The parameters that flags set, over others.
-    fn over(&self, defaults: SamplingParams) -> SamplingParams {
+    fn over(&self, defaults: &SamplingParams) -> SamplingParams {
         SamplingParams {
             temperature: self.temperature.unwrap_or(defaults.temperature),
             top_k: self.top_k.map_or(defaults.top_k, |k| Some(k).filter(|&k| k > 0)),

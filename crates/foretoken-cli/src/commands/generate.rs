@@ -1,12 +1,12 @@
 //! `foretoken generate`: one completion of a prompt.
 
 use foretoken::{
-    AddSpecial, ChatTemplate, Completion, Drafting, Engine, GenerationPrompt, Message, ModelSource,
-    ParseSpecial, Request, Rule, TokenId,
+    AddSpecial, Completion, Drafting, Engine, GenerationPrompt, Message, ModelSource, ParseSpecial,
+    Request, Rule, TokenId,
 };
 use serde_json::json;
 
-use crate::args::{DraftArgs, LoadArgs, Prompt, PromptArgs, SamplingArgs};
+use crate::args::{DraftArgs, LoadArgs, PromptArgs, SamplingArgs};
 use crate::error::Error;
 use crate::output::{self, Drafts};
 use crate::{demo, engine};
@@ -22,7 +22,8 @@ const WARM_UP: usize = 16;
 
 /// Flags of `generate`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[command(after_help = AFTER_HELP, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// Folder, .gguf file, hub id in the local cache, or `demo`
     #[arg(default_value = demo::NAME, env = "FORETOKEN_MODEL")]
@@ -77,14 +78,15 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
         return Err(Error::flag("--compare", cause));
     }
     let prompt = args.prompt.read()?;
+    let message = if args.chat { Some(prompt.message()?) } else { None };
     let source = engine::resolve(&args.model)?;
     let mut options = args.load.options(source.clone());
     args.drafting.apply(&args.model, &mut options)?;
     let mut engine = engine::load(&options)?;
 
-    let tokens = match args.chat {
-        true => chat_tokens(&engine, &source, &prompt)?,
-        false => prompt.encode(engine.tokenizer())?,
+    let tokens = match message {
+        Some(message) => chat_tokens(&engine, &source, message)?,
+        None => prompt.encode(engine.tokenizer())?,
     };
     let mut request = Request::new(tokens);
     args.sampling.apply(&engine, &mut request)?;
@@ -94,29 +96,30 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
         warm_up(&mut engine, &request).map_err(|cause| prompt.refused(cause))?;
     }
     let generation = engine.generate(request.clone()).map_err(|cause| prompt.refused(cause))?;
-    let completion = match args.json {
-        true => generation.into_completion()?,
-        false => output::stream(generation, Drafts::new(args.show_drafts))?,
+    let completion = if args.json {
+        generation.into_completion()?
+    } else {
+        output::stream(generation, Drafts::new(args.show_drafts))?
     };
-    let baseline = match args.compare {
-        true => Some(plain(&mut engine, &request, &completion)?),
-        false => None,
-    };
+    let baseline =
+        if args.compare { Some(plain(&mut engine, &request, &completion)?) } else { None };
     report(&engine, &request, &completion, baseline.as_ref(), args.json)
 }
 
-/// The prompt as the only message of a conversation.
+/// A message as the only one of a conversation.
 fn chat_tokens(
     engine: &Engine,
     source: &ModelSource,
-    prompt: &Prompt,
+    message: &str,
 ) -> Result<Vec<TokenId>, Error> {
-    let template: ChatTemplate = source.chat_template()?.ok_or_else(|| {
-        let name = source.name();
+    let name = source.name();
+    let template = source.chat_template()?.ok_or_else(|| {
         Error::failure(format!("--chat: `{name}` has no chat template; leave --chat out"))
     })?;
-    let messages = [Message::new("user", prompt.message()?)];
-    let text = template.render(&messages, GenerationPrompt::Add).map_err(Error::failure)?;
+    let messages = [Message::new("user", message)];
+    let text = template
+        .render(&messages, GenerationPrompt::Add)
+        .map_err(|cause| Error::failure(format!("`{name}`: {cause}")))?;
     Ok(engine.tokenizer().encode(&text, AddSpecial::No, ParseSpecial::Yes)?)
 }
 

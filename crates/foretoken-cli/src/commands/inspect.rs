@@ -120,9 +120,8 @@ fn table(object: &Value) -> String {
 }
 
 fn in_words(value: &Value) -> String {
-    let joined = |parts: Vec<String>, by: &str| match parts.is_empty() {
-        true => "none".to_owned(),
-        false => parts.join(by),
+    let joined = |parts: Vec<String>, by: &str| {
+        if parts.is_empty() { "none".to_owned() } else { parts.join(by) }
     };
     match value {
         Value::Null => "none".to_owned(),

@@ -30,7 +30,7 @@ const HELP: &str = "\
 
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// Folder, .gguf file, hub id in the local cache, or `demo`
     #[arg(default_value = demo::NAME, env = "FORETOKEN_MODEL")]
@@ -198,15 +198,14 @@ impl Conversation {
 
     /// The conversation up to where the model answers.
     fn tokens(&self, engine: &Engine) -> Result<Vec<TokenId>, Error> {
-        let (text, add) = match &self.template {
-            Some(template) => {
-                let text = template.render(&self.messages, GenerationPrompt::Add);
-                (text.map_err(Error::failure)?, AddSpecial::No)
-            }
-            None => {
-                let texts = self.messages.iter().map(|message| message.content.as_str());
-                (texts.collect(), AddSpecial::Yes)
-            }
+        let (text, add) = if let Some(template) = &self.template {
+            let text = template.render(&self.messages, GenerationPrompt::Add);
+            let name = engine.checkpoint().name();
+            let refuse = |cause| Error::failure(format!("`{name}`: {cause}"));
+            (text.map_err(refuse)?, AddSpecial::No)
+        } else {
+            let texts = self.messages.iter().map(|message| message.content.as_str());
+            (texts.collect(), AddSpecial::Yes)
         };
         Ok(engine.tokenizer().encode(&text, add, ParseSpecial::Yes)?)
     }

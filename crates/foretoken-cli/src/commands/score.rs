@@ -18,7 +18,7 @@ Examples:
 
 /// Flags of `score`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// The model
     model: String,

@@ -125,8 +125,9 @@ pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {
     let mut found: Vec<&'static DrafterInfo> = Vec::new();
     for name in names.split('+') {
         let info = DRAFTERS.iter().find(|info| info.name == name).ok_or_else(|| {
-            let known: Vec<_> = DRAFTERS.iter().map(|info| info.name).chain(["auto"]).collect();
-            Error::UnknownDrafter { name: name.to_owned(), known: known.join(", ") }
+            let known: Vec<_> = DRAFTERS.iter().map(|info| info.name).collect();
+            let known = format!("{}; auto stands alone", known.join(", "));
+            Error::UnknownDrafter { name: name.to_owned(), known }
         })?;
         if found.iter().any(|other| other.name == info.name) {
             return Err(Error::RepeatedDrafter { name: name.to_owned() });
