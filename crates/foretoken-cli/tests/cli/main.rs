@@ -1,9 +1,9 @@
 //! The command as its users meet it: output, errors and exit codes, each run a process of its own.
 
 mod bad_input;
-mod bad_models;
 mod help;
 mod lossless;
+mod models;
 mod real_models;
 mod shapes;
 mod talk;

@@ -1,11 +1,11 @@
-//! Models whose files are missing, damaged, or do not belong together.
+//! Models by their names, and models whose files are missing, damaged, or do not belong together.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::{foretoken, json, refusal, root};
+use super::{foretoken, foretoken_with, json, refusal, root};
 
 /// A copy of the demo's draft model in `folder`, for damage.
 fn copy_model(folder: &Path) {
@@ -155,6 +155,24 @@ fn an_unknown_key_is_a_warning_where_it_is_allowed() {
     assert!(run.stderr.contains("`logit_softcap`"), "{}", run.stderr);
     let unknown = json(&["inspect", &place, "--json"])["unknown"].to_string();
     assert!(unknown.contains("logit_softcap"), "{unknown}");
+}
+
+#[test]
+fn a_hub_id_is_found_in_the_cache_the_environment_names() {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let model = home.path().join("hub/models--some--model");
+    let snapshot = model.join("snapshots/0123abc");
+    fs::create_dir_all(&snapshot).expect("a folder");
+    fs::create_dir(model.join("refs")).expect("a folder");
+    fs::write(model.join("refs/main"), "0123abc").expect("a file");
+    copy_model(&snapshot);
+    let home = home.path().to_string_lossy().into_owned();
+    for (variable, value) in [("HF_HOME", home.clone()), ("HF_HUB_CACHE", home + "/hub")] {
+        let arguments = ["generate", "some/model", "-p", "x", "--max-tokens", "2", "--json"];
+        let run = foretoken_with(&arguments, &[(variable, &value)], "");
+        assert_eq!(run.code, Some(0), "{variable}: {}", run.stderr);
+        assert!(run.stdout.starts_with(r#"{"model":"some/model","drafter":"lookup""#));
+    }
 }
 
 #[test]
