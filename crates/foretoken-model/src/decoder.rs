@@ -94,10 +94,9 @@ impl Decoder {
         ];
         self.program.push(Op::Linear { input: layer.normed, parts });
         if spec.qk_norm == QkNorm::PerHead {
-            for (buffer, gain) in [
-                (layer.queries, Tensor::QueryNorm(index)),
-                (layer.keys, Tensor::KeyNorm(index)),
-            ] {
+            for (buffer, gain) in
+                [(layer.queries, Tensor::QueryNorm(index)), (layer.keys, Tensor::KeyNorm(index))]
+            {
                 let weight = self.vector(gain);
                 self.program.push(Op::HeadNorm { buffer, weight, eps: spec.norm_eps });
             }
@@ -113,8 +112,8 @@ impl Decoder {
             scale: 1.0 / (spec.head_size as f32).sqrt(),
             out: layer.mixed,
         });
-        let bias = (spec.attention_bias == AttentionBias::QkvOutput)
-            .then_some(Tensor::OutputBias(index));
+        let bias =
+            (spec.attention_bias == AttentionBias::QkvOutput).then_some(Tensor::OutputBias(index));
         self.record_residual(layer.mixed, Tensor::Output(index), bias, layer.residual);
     }
 
@@ -143,8 +142,7 @@ impl Decoder {
         bias: Option<Tensor>,
         residual: BufferId,
     ) {
-        let part =
-            Projection { write: Write::Add, ..self.projection(weight, bias, residual) };
+        let part = Projection { write: Write::Add, ..self.projection(weight, bias, residual) };
         self.program.push(Op::Linear { input, parts: vec![part] });
     }
 

@@ -8,8 +8,11 @@
 //! This crate knows no drafting method, reads no environment and prints nothing.
 
 mod arch;
+mod cache;
+mod chat;
 mod checkpoint;
 mod config;
+mod decoder;
 mod error;
 #[doc(hidden)]
 pub mod fuzz;
@@ -18,29 +21,26 @@ mod mmap;
 mod rope;
 mod safetensors;
 mod source;
-mod cache;
-mod chat;
-mod decoder;
 mod spec;
+mod stop;
 mod target;
 mod text;
-mod stop;
 mod tokenizer;
 
 pub use arch::{ARCHES, Family, GgufFamily, QkRows};
+pub use cache::{CacheError, KvCache, SequenceId};
+pub use chat::{ChatError, ChatTemplate, GenerationPrompt, Message, SpecialTexts};
 pub use checkpoint::{Checkpoint, GenerationDefaults, OpenOptions, Tensor, TensorInfo};
 pub use config::{Config, KeyLists, UnknownKeys};
+pub use decoder::{Decoder, LoadProgress, running_format};
 pub use error::{ConfigError, ModelError, TensorError};
 pub use gguf::{ArrayValue, Gguf, GgufError, GgufTensor, TensorType, Value};
 pub use rope::Rotation;
 pub use safetensors::SafetensorsError;
 pub use source::{HubEnvironment, ModelSource};
-pub use cache::{CacheError, KvCache, SequenceId};
-pub use decoder::{Decoder, LoadProgress, running_format};
 pub use spec::*;
-pub use target::{ForwardError, KvPosition, LoadOptions, Model, Target, Wants};
-pub use chat::{ChatError, ChatTemplate, GenerationPrompt, Message, SpecialTexts};
 pub use stop::{StopError, StopSearch, StopStep};
+pub use target::{ForwardError, KvPosition, LoadOptions, Model, Target, Wants};
 pub use tokenizer::{
     AddSpecial, ParseSpecial, PieceKind, TextStream, Tokenizer, TokenizerError, VocabularyFiles,
     VocabularyMismatch,

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use foretoken_core::{DraftTree, NodeId};
 use foretoken_tensor::{
-    Backend, BlockId, CHUNK, KvShape, KvType, Pass, Range32, SpanLayout, WeightFormat,
-    Weights,
+    Backend, BlockId, CHUNK, KvShape, KvType, Pass, Range32, SpanLayout, WeightFormat, Weights,
 };
 use thiserror::Error;
 
@@ -304,8 +303,7 @@ impl<B: Backend> Target for Model<B> {
         pass.subtree_end.extend_from_slice(tree.subtree_ends());
         pass.depth.extend_from_slice(tree.depths());
         pass.blocks.extend_from_slice(self.cache.blocks(sequence));
-        let (rows, blocks) =
-            (range(first, first + nodes), range(first_block, pass.blocks.len()));
+        let (rows, blocks) = (range(first, first + nodes), range(first_block, pass.blocks.len()));
         pass.spans.push(SpanLayout { rows, base, blocks });
         let width = self.rotation.width();
         pass.rotation.resize((first + nodes) * width, 0.0);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use foretoken_core::MAX_NODES;
 use foretoken_cpu::{CpuBackend, CpuOptions, default_threads};
 use foretoken_model::{
-    Checkpoint, LoadOptions, LoadProgress, Model, ModelError, ModelSource, OpenOptions, Target, Tokenizer,
+    Checkpoint, LoadOptions, LoadProgress, Model, ModelError, ModelSource, OpenOptions, Target,
+    Tokenizer,
 };
 use foretoken_tensor::WeightFormat;
 

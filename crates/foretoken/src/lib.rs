@@ -43,16 +43,18 @@ pub use engine::Engine;
 pub use error::Error;
 pub use generation::Generation;
 pub use options::{DraftOptions, EngineOptions};
-pub use request::{Completion, Drafting, EndOfText, Event, FinishReason, Origin, Request, RequestId, Token};
+pub use request::{
+    Completion, Drafting, EndOfText, Event, FinishReason, Origin, Request, RequestId, Token,
+};
 pub use score::Score;
 pub use session::SessionId;
 
 pub use foretoken_core::{ParamError, Rule, SamplingParams, SpecStats, TokenId};
 pub use foretoken_cpu::Isa;
 pub use foretoken_model::{
-    AddSpecial, ChatError, ChatTemplate, Checkpoint, ForwardError, GenerationPrompt, HubEnvironment,
-    LoadProgress, Message, ModelError, ModelSource, ModelSpec, OpenOptions, OutputHead,
-    ParseSpecial, Rope, RopeScaling, Target, Tokenizer, TokenizerError, UnknownKeys,
+    AddSpecial, ChatError, ChatTemplate, Checkpoint, ForwardError, GenerationPrompt,
+    HubEnvironment, LoadProgress, Message, ModelError, ModelSource, ModelSpec, OpenOptions,
+    OutputHead, ParseSpecial, Rope, RopeScaling, Target, Tokenizer, TokenizerError, UnknownKeys,
 };
 pub use foretoken_tensor::{KvType, QUANTS, Reach, WeightFormat};
 
