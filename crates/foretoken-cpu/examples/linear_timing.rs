@@ -26,8 +26,8 @@ const FORMATS: &[WeightFormat] = &[
     WeightFormat::Q4_0,
 ];
 /// Packed bytes swept per round.
-const BYTES: usize = 256 << 20;
-const ROUNDS: usize = 9;
+const BYTES: usize = 96 << 20;
+const ROUNDS: usize = 31;
 
 fn main() {
     let mut args = std::env::args().skip(1);

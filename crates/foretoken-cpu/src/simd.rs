@@ -78,7 +78,8 @@ pub(crate) trait Simd: Copy {
     /// Adds to each lane the exact sum of its four products `weight * x`.
     fn dot(self, sum: Self::I, weights: Self::B, x: [i8; 4]) -> Self::I;
 
-    /// Starts to load a cache line; `at` may point anywhere.
+    /// Starts to load a line into the second-level cache, whose queue of misses is longer than the first's;
+    /// `at` may point anywhere.
     fn prefetch(self, at: *const u8);
 
     /// Sum of the lanes, halving.

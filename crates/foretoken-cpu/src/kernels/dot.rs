@@ -6,7 +6,8 @@
 //! times the sum of the activations, which is exact.
 //!
 //! Limits: one 512-bit `vpdpbusd` per cycle on Zen 4, eight per row and group, beside about three
-//! float operations; 8 rows share each load (and unpacking) of 64 bytes of weights.
+//! float operations; 8 rows share each load (and unpacking) of 64 bytes of weights. Reached there: 0.7 of the
+//! `vpdpbusd` rate at 64 rows; at one row 0.8 of a plain read of memory.
 
 use half::f16;
 
@@ -17,6 +18,10 @@ use crate::simd::{LANES, Simd};
 pub(crate) const GROUP: usize = 32;
 /// Steps of four inputs per group.
 pub(crate) const STEPS: usize = GROUP / 4;
+
+/// Bytes by which weights are prefetched. One stream per thread is all there is to read, too few for the
+/// hardware to keep memory busy; panels follow one another, so it is the next one's weights at the end.
+const AHEAD: usize = 8192;
 
 /// How a format stores the 32 x 16 weights of a group.
 pub(crate) trait Quants {
@@ -115,6 +120,9 @@ unsafe fn tile<S: Simd, Q: Quants, const R: usize>(s: S, a: &mut Dot<'_>, row: u
                 *exact = s.splat_i32(-Q::OFFSET * *x_sum.add(r * stride + g));
             }
             let bytes = std::slice::from_raw_parts(a.quants.as_ptr().add(g * Q::BYTES), Q::BYTES);
+            for line in (0..Q::BYTES).step_by(4 * LANES) {
+                s.prefetch(bytes.as_ptr().wrapping_add(AHEAD + line));
+            }
             Q::group(s, &mut exact, bytes, x.add(g * GROUP), a.x_stride);
             let scale = s.load_f16(&*a.scales.as_ptr().add(g * LANES).cast());
             for (r, sum) in sums.iter_mut().enumerate() {

@@ -8,7 +8,8 @@
 //! (`k` = keys, lanes = head dimension).
 //!
 //! Limits: one 512-bit fma per cycle on Zen 4, with 8 x 2 or 4 x 4 accumulators to hide its latency
-//! of 4; each weight vector loaded serves up to 8 rows, each broadcast up to 4 panels.
+//! of 4; each weight vector loaded serves up to 8 rows, each broadcast up to 4 panels. Reached there: 0.9 of that
+//! at 64 rows of f32, 0.8 of bf16; at one row the memory's bandwidth.
 
 use bytemuck::Pod;
 use half::{bf16, f16};
