@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| foretoken_model::fuzz::tokenizer(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| foretoken_model::fuzz::tokenizer_json(bytes));

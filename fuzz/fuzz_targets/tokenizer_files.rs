@@ -1,0 +1,5 @@
+//! A `tokenizer.json`, and text through it.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| foretoken_model::fuzz::tokenizer_files(bytes));
