@@ -1,4 +1,4 @@
-//! A `tokenizer.json`, and text through it.
+//! The files of an older tokenizer, and text through it.
 
 #![no_main]
 

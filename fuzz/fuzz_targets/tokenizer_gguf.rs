@@ -1,4 +1,4 @@
-//! A `tokenizer.json`, and text through it.
+//! A vocabulary in GGUF metadata, and text through it.
 
 #![no_main]
 
