@@ -31,6 +31,14 @@ pub fn check_invariance<B: Backend>(backend: &B, thoroughness: Thoroughness) {
         let prompt = 66 + rng.below(70);
         check_prefill(backend, rng, &what, &model, prompt);
     }
+    // A tree that begins at every place within a block.
+    let rng = &mut Rng::new(6000);
+    let transformer = transformer(0);
+    let model = transformer.build(rng);
+    for base in 1..=CHUNK {
+        let tree = Tree::random(rng, 9, Form::Bush);
+        check_paths(backend, rng, &format!("{transformer:?}, base {base}"), &model, base, &tree);
+    }
 }
 
 /// Keeps the path of `node` after a tree pass: the copies that move its keys and values to the
