@@ -164,6 +164,21 @@ impl<B: Backend> KvCache<B> {
         (sequence.committed, sequence.written) = (length, length);
     }
 
+    /// Lengthens a sequence to `length` committed positions by copies of those it has, in turn.
+    ///
+    /// # Panics
+    /// If the sequence is empty, or longer already.
+    pub fn repeat(&mut self, backend: &B, id: SequenceId, length: usize) -> Result<(), CacheError> {
+        let period = self.committed(id);
+        assert!((1..=length).contains(&period), "what is repeated is there, and grows");
+        self.prepare(backend, id, length - period)?;
+        let moves: Vec<_> =
+            (period..length).map(|to| (self.slot(id, to - period), self.slot(id, to))).collect();
+        backend.copy_kv(&mut self.store, &moves);
+        self.sequence_mut(id).committed = length;
+        Ok(())
+    }
+
     /// Checks the cache's laws: lengths, and that each block is referenced as often as it is used.
     pub fn check_integrity(&self) {
         let mut uses = vec![0; self.references.len()];

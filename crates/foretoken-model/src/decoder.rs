@@ -11,7 +11,7 @@ use foretoken_tensor::{
 };
 
 use crate::{
-    AttentionBias, Checkpoint, FfnBias, ModelError, ModelSpec, OutputHead, QkNorm, Tensor,
+    AttentionBias, FfnBias, ModelError, ModelSpec, OutputHead, QkNorm, Tensor, WeightSource,
 };
 
 /// A recorded forward pass: inputs are tokens, the result is a buffer of logits.
@@ -166,7 +166,7 @@ impl Decoder {
     pub fn load<B: Backend>(
         &self,
         backend: &B,
-        checkpoint: &Checkpoint,
+        source: &dyn WeightSource,
         format: Option<WeightFormat>,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Weights<B>, ModelError> {
@@ -174,7 +174,7 @@ impl Decoder {
         let mut matrices = Vec::with_capacity(total);
         for &tensor in &self.matrices {
             progress(LoadProgress { done: matrices.len(), total });
-            let view = checkpoint.matrix(tensor)?;
+            let view = source.matrix(tensor)?;
             let target = format.unwrap_or_else(|| running_format(view.format));
             matrices.push(backend.pack(&view, target)?);
         }
@@ -182,7 +182,7 @@ impl Decoder {
         let vectors = self
             .vectors
             .iter()
-            .map(|&tensor| Ok(backend.vector(&checkpoint.vector(tensor)?)))
+            .map(|&tensor| Ok(backend.vector(&source.vector(tensor)?)))
             .collect::<Result<_, ModelError>>()?;
         Ok(Weights { matrices, vectors })
     }

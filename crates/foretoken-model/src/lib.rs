@@ -26,6 +26,7 @@ mod stop;
 mod target;
 mod text;
 mod tokenizer;
+mod weights;
 
 pub use arch::{ARCHES, Family, GgufFamily, QkRows};
 pub use cache::{CacheError, KvCache, SequenceId};
@@ -45,3 +46,4 @@ pub use tokenizer::{
     AddSpecial, ParseSpecial, PieceKind, TextStream, Tokenizer, TokenizerError, VocabularyFiles,
     VocabularyMismatch,
 };
+pub use weights::{RandomWeights, WeightSource};

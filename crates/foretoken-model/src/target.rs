@@ -13,8 +13,8 @@ use foretoken_tensor::{
 use thiserror::Error;
 
 use crate::{
-    CacheError, Checkpoint, Decoder, KvCache, LoadProgress, ModelError, ModelSpec, Rotation,
-    SequenceId, running_format,
+    CacheError, Decoder, KvCache, LoadProgress, ModelError, ModelSpec, Rotation, SequenceId,
+    WeightSource, running_format,
 };
 
 /// Which nodes of a tree want a row of logits.
@@ -174,18 +174,18 @@ struct ItemRows {
 const WARM_ROWS: usize = 64;
 
 impl<B: Backend> Model<B> {
-    /// Packs a checkpoint's weights and prepares an empty cache.
+    /// Packs a model's weights and prepares an empty cache.
     pub fn load(
         backend: Arc<B>,
-        checkpoint: &Checkpoint,
+        source: &dyn WeightSource,
         options: LoadOptions,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self, ModelError> {
-        let spec = checkpoint.spec().clone();
+        let spec = source.spec().clone();
         let decoder = Decoder::record(&spec);
-        let weights = decoder.load(backend.as_ref(), checkpoint, options.format, progress)?;
+        let weights = decoder.load(backend.as_ref(), source, options.format, progress)?;
         let weight_format =
-            options.format.unwrap_or_else(|| running_format(checkpoint.stored_format()));
+            options.format.unwrap_or_else(|| running_format(source.stored_format()));
         let kv_type = options.kv_type.unwrap_or(match weight_format {
             WeightFormat::F32 => KvType::F32,
             _ => KvType::Bf16,
@@ -215,6 +215,17 @@ impl<B: Backend> Model<B> {
             kv_type,
             pass: PassArrays::default(),
         })
+    }
+
+    /// Lengthens a sequence to `length` positions by repeating the keys and values it holds, in turn.
+    ///
+    /// For benchmarks: a long context for the price of a copy. What the sequence then holds is no text,
+    /// but finite, and every kernel takes as long as over any other values.
+    ///
+    /// # Panics
+    /// If the sequence is empty, or longer already.
+    pub fn repeat(&mut self, sequence: SequenceId, length: usize) -> Result<(), CacheError> {
+        self.cache.repeat(self.backend.as_ref(), sequence, length)
     }
 }
 

@@ -174,3 +174,21 @@ fn closed_sequences_are_opened_again_empty() {
     assert_eq!(writer.cache.committed(again), 0);
     assert!(writer.cache.blocks(again).is_empty());
 }
+
+#[test]
+fn repeating_lengthens_a_sequence_by_what_it_holds() {
+    let mut writer = Writer::new(8);
+    let id = writer.cache.open();
+    let text: Vec<u32> = (100..110).collect();
+    writer.append(id, &text);
+    let length = 2 * CHUNK + 5;
+    writer.cache.repeat(&writer.backend, id, length).unwrap();
+    writer.cache.check_integrity();
+    let expected: Vec<u32> = text.iter().copied().cycle().take(length).collect();
+    assert_eq!(writer.held(id), expected);
+    writer.append(id, &[7]);
+    assert_eq!(writer.held(id), [&expected[..], &[7]].concat());
+    let full = writer.cache.repeat(&writer.backend, id, 9 * CHUNK);
+    assert_eq!(full, Err(CacheError::Full { needed: 6, left: 5 }));
+    assert_eq!(writer.held(id).len(), length + 1);
+}
