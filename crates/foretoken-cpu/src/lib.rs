@@ -10,7 +10,7 @@
 //!
 //! - `os`, `isa`: the machine. `pool`, `memory`: threads and the memory they share.
 //! - `simd`: sixteen lanes on every level. `kernels`: one file per kernel. `table`: kernels per level.
-//! - `pack`, `kv`, `activations`: weights, keys and values, buffers. `run`: a pass.
+//! - `pack`, `kv`, `activations`: weights, keys and values, buffers. `run`: a pass. `sweep`: the roofline.
 #![allow(unsafe_code, reason = "the home of SIMD; every block says why it is sound")]
 #![allow(clippy::inline_always, reason = "target features reach inlined code only, see `simd`")]
 
@@ -24,6 +24,7 @@ mod pack;
 mod pool;
 mod run;
 mod simd;
+mod sweep;
 mod table;
 
 use std::num::NonZeroUsize;
@@ -36,8 +37,9 @@ use foretoken_tensor::{
 pub use activations::CpuActivations;
 pub use isa::Isa;
 pub use kv::CpuKv;
-pub use os::default_threads;
+pub use os::{available_memory, default_threads, machine_name};
 pub use pack::CpuMatrix;
+pub use sweep::ReadSweep;
 
 use pool::Pool;
 use run::Run;

@@ -1,10 +1,15 @@
 //! Everything the crate asks of the operating system, each question with a portable answer.
 //!
-//! Two questions only: how many threads are worth starting, and please back this memory with huge
-//! pages. Both are hints: a wrong or missing answer costs speed, never correctness.
+//! How many threads are worth starting, please back this memory with huge pages, and facts for
+//! benchmarks (`machine`). All are hints: a wrong or missing answer costs speed, never correctness.
+
+mod machine;
 
 use std::num::NonZeroUsize;
 use std::thread;
+
+pub(crate) use machine::last_level_cache;
+pub use machine::{available_memory, machine_name};
 
 /// Threads that make the kernels fastest: the physical cores this process may use.
 ///
