@@ -16,8 +16,8 @@ const CACHES: usize = 4;
 /// The buffer where no cache is known; and the most.
 const UNKNOWN: usize = 512 << 20;
 const MOST: usize = 4 << 30;
-/// A unit of work, so that a thread that is held up does not hold up the others.
-const UNIT: usize = 1 << 20;
+/// A unit of work, so that a thread that is held up does not hold up the others; a huge page per stream.
+const UNIT: usize = 8 << 20;
 const STREAMS: usize = 4;
 
 /// A buffer to sweep.

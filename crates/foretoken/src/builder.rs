@@ -46,7 +46,7 @@ impl Engine {
         let threads = options.threads.unwrap_or_else(default_threads);
         let cpu = CpuOptions { threads, isa: options.isa };
         let backend = Arc::new(CpuBackend::new(cpu));
-        let Loaded { checkpoint, tokenizer, model: target } =
+        let Loaded { checkpoint, tokenizer, model: mut target } =
             open(&backend, options, &options.model, options.format, progress)?;
         let mut warnings = named_warnings(&checkpoint);
         let mut draft = match &options.draft_model {
@@ -70,8 +70,11 @@ impl Engine {
                 method.build(Parts { options: options.draft, model, vocab })
             })
             .collect::<Result<_, _>>()?;
+        let threads = backend.threads();
+        let cost = options.cost.curve(target.as_mut(), threads, checkpoint.weight_bytes())?;
         Ok(Self {
-            threads: backend.threads(),
+            threads,
+            cost,
             target,
             checkpoint,
             tokenizer,

@@ -13,7 +13,7 @@ use foretoken_model::{Checkpoint, StopSearch, Target, Tokenizer};
 use crate::drafters::{DraftTask, Drafter, SequenceKey};
 use crate::sequence::{Progress, Sequence, StepTimes, Waiting};
 use crate::session::{Kept, SessionId};
-use crate::{Error, Event, Generation, Request, RequestId};
+use crate::{CostCurve, Error, Event, Generation, Request, RequestId};
 
 /// A target model, its drafters and the requests that run on them.
 pub struct Engine {
@@ -26,6 +26,7 @@ pub struct Engine {
     pub(crate) threads: usize,
     pub(crate) draft_nodes: usize,
     pub(crate) max_sequences: usize,
+    pub(crate) cost: Option<CostCurve>,
     pub(crate) state: State,
 }
 
@@ -323,6 +324,12 @@ impl Engine {
     /// Name of the drafting method, as chosen.
     pub fn drafter(&self) -> &str {
         &self.drafter_name
+    }
+
+    /// What a pass of the target costs, if [`EngineOptions::cost`](crate::EngineOptions::cost) asked for
+    /// it.
+    pub fn cost_curve(&self) -> Option<&CostCurve> {
+        self.cost.as_ref()
     }
 
     /// Worker threads.

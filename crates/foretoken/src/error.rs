@@ -90,6 +90,28 @@ pub enum Error {
         /// What is allowed.
         bound: &'static str,
     },
+    /// A measurement leaves the context.
+    #[error("{depth} positions and {rows} rows do not fit the context of {context}; choose fewer")]
+    Depth {
+        /// Positions in the cache.
+        depth: usize,
+        /// New rows.
+        rows: usize,
+        /// Context length.
+        context: usize,
+    },
+    /// Something would not fit into memory.
+    #[error(
+        "about {} MB of memory are needed and {} MB are left; choose a smaller model, format or depth",
+        needed >> 20,
+        left >> 20
+    )]
+    Memory {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes left.
+        left: usize,
+    },
     /// The session is generating already, or was closed.
     #[error("the session is {state}; {remedy}")]
     Session {

@@ -28,6 +28,7 @@
 //! ```
 
 mod builder;
+mod cost;
 pub mod drafters;
 mod engine;
 mod error;
@@ -38,6 +39,10 @@ mod score;
 mod sequence;
 mod session;
 
+pub use cost::{
+    CostCache, CostCurve, DepthCost, ForwardBench, ForwardCost, ForwardOptions, MeasureCost,
+    RowCost, SHAPES, Shape, Subject, Sweep,
+};
 pub use drafters::{DRAFTERS, Needs};
 pub use engine::Engine;
 pub use error::Error;
@@ -50,7 +55,7 @@ pub use score::Score;
 pub use session::SessionId;
 
 pub use foretoken_core::{ParamError, Rule, SamplingParams, SpecStats, TokenId};
-pub use foretoken_cpu::Isa;
+pub use foretoken_cpu::{Isa, machine_name};
 pub use foretoken_model::{
     AddSpecial, ChatError, ChatTemplate, Checkpoint, ForwardError, GenerationPrompt,
     HubEnvironment, LoadProgress, Message, ModelError, ModelSource, ModelSpec, OpenOptions,

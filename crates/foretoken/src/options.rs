@@ -6,7 +6,7 @@ use foretoken_cpu::Isa;
 use foretoken_model::{ModelSource, UnknownKeys};
 use foretoken_tensor::{KvType, WeightFormat};
 
-use crate::Error;
+use crate::{Error, MeasureCost};
 
 /// What an engine loads and how it runs.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct EngineOptions {
     pub unknown_keys: UnknownKeys,
     /// Sequences that run together; further requests wait.
     pub max_sequences: usize,
+    /// Whether what a pass costs is measured at load, for [`Engine::cost_curve`](crate::Engine::cost_curve).
+    pub cost: MeasureCost,
 }
 
 impl EngineOptions {
@@ -54,6 +56,7 @@ impl EngineOptions {
             isa: None,
             unknown_keys: UnknownKeys::default(),
             max_sequences: 1,
+            cost: MeasureCost::Never,
         }
     }
 }

@@ -1,0 +1,147 @@
+//! What a pass costs: seconds over its number of rows.
+//!
+//! Drafting pays as long as further rows ride along nearly free, and how long they do is a matter of the
+//! machine, the model and the kernels. [`CostCurve`] knows, from a measurement of less than a second at load,
+//! kept in a [`CostCache`]; [`ForwardBench`] is the thorough one behind `foretoken bench forward`.
+//! Neither knows drafters, and neither touches a sequence of anybody else.
+
+mod cache;
+mod forward;
+mod shapes;
+
+use std::time::{Duration, Instant};
+
+use foretoken_core::DraftTree;
+use foretoken_model::{ForwardError, SequenceId, Target, Wants};
+
+pub use cache::{CostCache, MeasureCost};
+pub use forward::{DepthCost, ForwardBench, ForwardCost, ForwardOptions, RowCost, Subject, Sweep};
+pub use shapes::{SHAPES, Shape};
+
+/// Seconds of a pass over its number of new rows, at the start of a text.
+///
+/// Between measured numbers of rows it is interpolated, beyond the last it goes on as steeply as it ended.
+/// It never falls: that more rows were once faster is noise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CostCurve {
+    /// Rows and seconds, both ascending; the first is one row.
+    points: Vec<(usize, f64)>,
+}
+
+impl CostCurve {
+    /// Numbers of rows that are measured.
+    pub const ROWS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+    /// Time that the measurement at load may take.
+    pub const BUDGET: Duration = Duration::from_millis(700);
+    /// Rounds after which more would not tell more.
+    const ROUNDS: usize = 16;
+
+    /// A curve through measured points `(rows, seconds)`; `None` unless they start at one row, the rows
+    /// ascend and the seconds are positive and finite.
+    pub fn new(mut points: Vec<(usize, f64)>) -> Option<Self> {
+        let positive = points.iter().all(|&(_, seconds)| seconds > 0.0 && seconds.is_finite());
+        let ascend = points.is_sorted_by(|a, b| a.0 < b.0);
+        if points.first()?.0 != 1 || !positive || !ascend {
+            return None;
+        }
+        let mut most = 0.0;
+        for (_, seconds) in &mut points {
+            most = f64::max(most, *seconds);
+            *seconds = most;
+        }
+        Some(Self { points })
+    }
+
+    /// Measures a loaded model within `budget` (if a pass of one row fits in it): the best of several
+    /// rounds, in which the numbers of rows take turns. Those that do not fit are left out.
+    ///
+    /// The rows of the target's last pass are gone; its sequences are as they were.
+    pub fn measure(target: &mut dyn Target, budget: Duration) -> Result<Self, ForwardError> {
+        let sequence = target.open();
+        let points = measure(target, sequence, Instant::now() + budget);
+        target.start();
+        target.close(sequence);
+        let curve = points.map(|points| {
+            Self::new(points.into_iter().map(|(rows, time)| (rows, time.as_secs_f64())).collect())
+        })?;
+        Ok(curve.expect("one row is measured first, and a pass takes time"))
+    }
+
+    /// Seconds of a pass of `rows` rows; that of none is as long as that of one.
+    pub fn seconds(&self, rows: usize) -> f64 {
+        let above = self.points.partition_point(|&(measured, _)| measured < rows);
+        let (a, b) = match (above, self.points.len()) {
+            (0, _) => return self.points[0].1,
+            // Of one point nothing is known but that rows cost no more than passes.
+            (1, 1) => ((0, 0.0), self.points[0]),
+            (above, len) => (self.points[above.min(len - 1) - 1], self.points[above.min(len - 1)]),
+        };
+        let slope = (b.1 - a.1) / (b.0 - a.0) as f64;
+        a.1 + slope * (rows - a.0) as f64
+    }
+
+    /// Seconds of a pass of `rows` rows, in units of those of one row.
+    pub fn ratio(&self, rows: usize) -> f64 {
+        self.seconds(rows) / self.seconds(1)
+    }
+
+    /// What was measured: rows and seconds, both ascending.
+    pub fn points(&self) -> &[(usize, f64)] {
+        &self.points
+    }
+}
+
+/// The shortest passes of each number of rows for which there was time.
+fn measure(
+    target: &mut dyn Target,
+    sequence: SequenceId,
+    deadline: Instant,
+) -> Result<Vec<(usize, Duration)>, ForwardError> {
+    let mut points: Vec<(usize, Duration)> = Vec::with_capacity(CostCurve::ROWS.len());
+    for _ in 0..CostCurve::ROUNDS {
+        for (index, &rows) in CostCurve::ROWS.iter().enumerate() {
+            if rows > target.context() {
+                break;
+            }
+            let last = points.last().copied();
+            let expected = match (points.get(index), last) {
+                (Some(&(_, time)), _) => time,
+                // Twice the rows take at most twice the time.
+                (None, Some((_, time))) => 2 * time,
+                (None, None) => Duration::ZERO,
+            };
+            if !points.is_empty() && Instant::now() + expected > deadline {
+                return Ok(points);
+            }
+            let tree = chain(rows, target.spec().vocab);
+            let time = time_pass(target, sequence, &tree)?;
+            match points.get_mut(index) {
+                Some((_, best)) => *best = time.min(*best),
+                None => points.push((rows, time)),
+            }
+        }
+    }
+    Ok(points)
+}
+
+/// One pass of a tree behind what a sequence holds, all rows wanted; nothing is committed.
+fn time_pass(
+    target: &mut dyn Target,
+    sequence: SequenceId,
+    tree: &DraftTree,
+) -> Result<Duration, ForwardError> {
+    let started = Instant::now();
+    target.start();
+    target.add(sequence, tree, Wants::From(0))?;
+    target.forward();
+    Ok(started.elapsed().max(Duration::from_nanos(1)))
+}
+
+/// A chain of arbitrary tokens. Of all trees of as many nodes it reaches the most positions.
+fn chain(rows: usize, vocab: usize) -> DraftTree {
+    let tokens: Vec<u32> = (0..rows).map(|i| (i * 7919 % vocab) as u32).collect();
+    DraftTree::chain(&tokens).expect("a pass has between one row and the most of a tree")
+}
+
+#[cfg(test)]
+mod tests;
