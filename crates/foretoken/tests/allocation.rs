@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+use std::alloc::System;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,25 +11,25 @@ use std::sync::{Arc, Mutex};
 
 use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
 use foretoken::{
-    Checkpoint, Engine, EngineOptions, ModelSource, OpenOptions, Request, Rule, SamplingParams,
-    Target, TokenId,
+    Checkpoint, DraftOptions, EndOfText, Engine, EngineOptions, ModelSource, OpenOptions, Request,
+    Rule, SamplingParams, Target, TokenId,
 };
 use foretoken_core::{
     Accepted, BuildId, DraftTree, NodeId, Noise, Role, Rows, Sampler, Step, TreeBuilder, Verifier,
 };
 use foretoken_cpu::{CpuBackend, CpuOptions};
 use foretoken_model::{LoadOptions, Model, Wants};
-use peak_alloc::PeakAlloc;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
-static ALLOCATOR: PeakAlloc = PeakAlloc;
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Bytes that `work` had in use at most, beyond those in use before it.
-fn bytes_taken(work: impl FnOnce()) -> usize {
-    ALLOCATOR.reset_peak_usage();
-    let before = ALLOCATOR.current_usage();
+/// Allocations and reallocations during `work`, on every thread.
+fn allocations(work: impl FnOnce()) -> usize {
+    let region = Region::new(ALLOCATOR);
     work();
-    ALLOCATOR.peak_usage() - before
+    let seen = region.change();
+    seen.allocations + seen.reallocations
 }
 
 fn model(name: &str) -> ModelSource {
@@ -103,8 +104,8 @@ fn a_warm_step_of_the_target_allocates_nothing() {
                 target.truncate(sequence, prompt.len());
             };
             (0..3).for_each(&mut step);
-            let taken = bytes_taken(|| (3..20).for_each(&mut step));
-            assert_eq!(taken, 0, "bytes taken by warm steps under {rule:?}");
+            let seen = allocations(|| (3..20).for_each(&mut step));
+            assert_eq!(seen, 0, "allocations in warm steps under {rule:?}");
             target.close(sequence);
         }
     }
@@ -113,7 +114,8 @@ fn a_warm_step_of_the_target_allocates_nothing() {
 /// Measures the proposing of another drafter.
 struct Gauge {
     inner: Box<dyn Drafter>,
-    taken: Arc<Mutex<Vec<usize>>>,
+    /// By step.
+    allocations: Arc<Mutex<Vec<usize>>>,
     /// Whether any step drafted.
     drafts: Arc<AtomicUsize>,
 }
@@ -124,8 +126,8 @@ impl Drafter for Gauge {
     }
 
     fn propose(&mut self, tasks: &mut [DraftTask]) {
-        let taken = bytes_taken(|| self.inner.propose(tasks));
-        self.taken.lock().unwrap().push(taken);
+        let seen = allocations(|| self.inner.propose(tasks));
+        self.allocations.lock().unwrap().push(seen);
         self.drafts.fetch_add(tasks[0].tree.len() - 1, Ordering::Relaxed);
     }
 
@@ -138,35 +140,41 @@ impl Drafter for Gauge {
     }
 }
 
-fn warm_proposing_allocates_nothing(drafter: &str, width: usize, sampling: &SamplingParams) {
+fn warm_proposing_allocates_nothing(
+    drafter: &str,
+    (tokens, width): (usize, usize),
+    rule: Rule,
+    sampling: &SamplingParams,
+) {
     let mut options = EngineOptions::new(model("foretoken-demo-draft"));
     options.draft_model = Some(model("foretoken-demo-draft"));
     drafter.clone_into(&mut options.drafter);
-    options.threads = NonZeroUsize::new(2);
-    options.draft.width = width;
-    options.draft.min_probability = 0.0;
-    let (taken, drafts) = (Arc::default(), Arc::default());
-    let (shared, counted) = (Arc::clone(&taken), Arc::clone(&drafts));
+    options.threads = NonZeroUsize::new(1);
+    options.draft = DraftOptions { tokens, width, min_probability: 0.0 };
+    let (seen, drafts) = (Arc::default(), Arc::default());
+    let (shared, counted) = (Arc::clone(&seen), Arc::clone(&drafts));
     let mut engine = Engine::new(options).unwrap().with_drafters("gauged", |mut built| {
-        vec![Box::new(Gauge { inner: built.remove(0), taken: shared, drafts: counted })]
+        vec![Box::new(Gauge { inner: built.remove(0), allocations: shared, drafts: counted })]
     });
     let mut request = Request::new((0..40).collect());
     request.sampling = sampling.clone();
+    request.rule = rule;
     request.seed = Some(1);
-    request.max_tokens = Some(120);
-    // The second time around the session's buffers have seen all there is.
+    request.end_of_text = EndOfText::Ignored;
+    // The first time around is the longer one: its caches have grown to all there will be.
     request.session = Some(engine.open_session());
     for warm in [false, true] {
-        taken.lock().unwrap().clear();
+        seen.lock().unwrap().clear();
+        request.max_tokens = Some(if warm { 80 } else { 150 });
         let completion = engine.generate(request.clone()).unwrap().into_completion().unwrap();
         assert!(completion.tokens.len() > 30, "a text long enough to be warm");
         if warm {
             // A request brings its own sampler and tree, which the first steps warm.
-            let steps = taken.lock().unwrap()[2..].to_vec();
+            let steps = seen.lock().unwrap()[2..].to_vec();
             assert!(steps.len() > 5, "steps after the first ones: {steps:?}");
             assert!(
-                steps.iter().all(|&bytes| bytes == 0),
-                "{drafter} {width}: bytes taken {steps:?}"
+                steps.iter().all(|&count| count == 0),
+                "{drafter} {width}: allocations by step {steps:?}"
             );
         }
     }
@@ -177,9 +185,16 @@ fn warm_proposing_allocates_nothing(drafter: &str, width: usize, sampling: &Samp
 #[test]
 fn warm_steps_allocate_nothing() {
     a_warm_step_of_the_target_allocates_nothing();
-    for sampling in samplings() {
-        warm_proposing_allocates_nothing("none", 1, &sampling);
-        warm_proposing_allocates_nothing("model", 1, &sampling);
-        warm_proposing_allocates_nothing("model", 3, &sampling);
+    let [greedy, sampled] = samplings();
+    for sampling in [&greedy, &sampled] {
+        warm_proposing_allocates_nothing("none", (8, 1), Rule::Coupled, sampling);
+        warm_proposing_allocates_nothing("model", (8, 1), Rule::Coupled, sampling);
+        warm_proposing_allocates_nothing("model", (8, 3), Rule::Coupled, sampling);
     }
+    // Laws of one size, so that the trees that keep them stop growing.
+    let whole = SamplingParams { temperature: 0.8, ..SamplingParams::default() };
+    warm_proposing_allocates_nothing("model", (8, 1), Rule::Rejection, &whole);
+    warm_proposing_allocates_nothing("model", (8, 3), Rule::Rejection, &whole);
+    // More nodes than a stable sort takes without a buffer.
+    warm_proposing_allocates_nothing("model", (2, 24), Rule::Coupled, &sampled);
 }

@@ -215,7 +215,8 @@ impl Growth {
         let bar = self.options.min_probability;
         let nodes = &self.nodes;
         self.frontier.extend((self.level..nodes.len()).filter(|&n| nodes[n].value >= bar));
-        self.frontier.sort_by(|&a, &b| nodes[b].value.total_cmp(&nodes[a].value).then(a.cmp(&b)));
+        self.frontier
+            .sort_unstable_by(|&a, &b| nodes[b].value.total_cmp(&nodes[a].value).then(a.cmp(&b)));
         self.frontier.truncate(self.options.width);
         if self.growing == Growing::Sampled {
             let left = self.room.nodes - (nodes.len() - 1);
@@ -244,7 +245,9 @@ impl Growth {
             self.order.clear();
             self.order.extend(1..self.nodes.len());
             let nodes = &self.nodes;
-            self.order.sort_by(|&a, &b| nodes[b].value.total_cmp(&nodes[a].value).then(a.cmp(&b)));
+            self.order.sort_unstable_by(|&a, &b| {
+                nodes[b].value.total_cmp(&nodes[a].value).then(a.cmp(&b))
+            });
             self.order.truncate(self.room.nodes);
             let enough = |&&n: &&usize| nodes[n].value >= self.options.min_probability;
             let sent = self.order.iter().take_while(enough).count().max(1).min(self.order.len());
