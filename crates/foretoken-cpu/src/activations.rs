@@ -10,6 +10,7 @@ use foretoken_tensor::arithmetic::GROUP;
 use foretoken_tensor::{BufferId, BufferSpec, Op, Program, RowSet};
 
 use crate::kernels::attention::Scratch;
+use crate::kernels::dot::{Group, LINE};
 use crate::memory::Memory;
 use crate::simd::LANES;
 
@@ -32,14 +33,19 @@ struct Buffer {
     values: Memory<f32>,
 }
 
-/// Rows of quantised activations, `[rows][width]` with `width` a multiple of 32.
+/// Rows of quantised activations, padded like others; what pads a row is zero or of no weight.
 #[derive(Debug)]
 pub(crate) struct Quantized {
-    /// Widest row of the program.
-    width: usize,
+    /// Bytes from one row to the next for the widest rows of the program.
+    stride: usize,
     pub(crate) values: Memory<i8>,
-    pub(crate) scales: Memory<f32>,
-    pub(crate) sums: Memory<i32>,
+    /// One per 32 values.
+    pub(crate) groups: Memory<Group>,
+}
+
+/// Bytes from one row of quantised activations to the next: whole blocks of 64, and a line as in [`stride`].
+pub(crate) fn quantized_stride(width: usize) -> usize {
+    width.next_multiple_of(LINE) + LINE
 }
 
 /// Values from one row to the next. Rows a power of two apart, as widths often are, would share a few
@@ -60,10 +66,9 @@ impl CpuActivations {
             _ => None,
         });
         let quantized = Quantized {
-            width: inputs.max().unwrap_or(0).next_multiple_of(GROUP),
+            stride: quantized_stride(inputs.max().unwrap_or(0)),
             values: Memory::zeroed(0),
-            scales: Memory::zeroed(0),
-            sums: Memory::zeroed(0),
+            groups: Memory::zeroed(0),
         };
         let scratch = (0..workers).map(|_| Mutex::default()).collect();
         let mut activations = Self { buffers, quantized, scratch, capacity: 0, wanted: 0 };
@@ -85,10 +90,9 @@ impl CpuActivations {
             };
             buffer.values.reserve(rows * stride(buffer.spec.width));
         }
-        let values = self.capacity.max(self.wanted) * self.quantized.width;
+        let values = self.capacity.max(self.wanted) * self.quantized.stride;
         self.quantized.values.reserve(values);
-        self.quantized.scales.reserve(values / GROUP);
-        self.quantized.sums.reserve(values / GROUP);
+        self.quantized.groups.reserve(values / GROUP);
     }
 
     /// Makes room for attention with `group` query heads per KV head.

@@ -14,19 +14,22 @@ pub enum Isa {
     Scalar,
     /// AVX2 with FMA and F16C (x86-64 from 2013).
     Avx2,
+    /// AVX2 with the byte products of AVX-VNNI (x86-64 clients from 2021).
+    AvxVnni,
     /// AVX-512 F, BW, DQ and VL with VNNI (x86-64 servers from 2019, AMD from Zen 4).
     Avx512,
 }
 
 impl Isa {
     /// Every level, in rising order.
-    pub const ALL: &[Self] = &[Self::Scalar, Self::Avx2, Self::Avx512];
+    pub const ALL: &[Self] = &[Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512];
 
     /// The name users write.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
         }
     }
@@ -41,6 +44,7 @@ impl Isa {
         match self {
             Self::Scalar => true,
             Self::Avx2 => Avx2::detect().is_some(),
+            Self::AvxVnni => AvxVnni::detect().is_some(),
             Self::Avx512 => Avx512::detect().is_some(),
         }
     }
@@ -74,6 +78,10 @@ impl Portable {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx2(());
 
+/// Proof that AVX-VNNI (and AVX2, FMA and F16C) may be executed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AvxVnni(());
+
 /// Proof that AVX-512 F, BW, DQ, VL and VNNI (and AVX2, FMA and F16C) may be executed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512(());
@@ -99,6 +107,20 @@ impl Avx2 {
 
     /// # Safety
     /// [`Avx2::detect`] has succeeded in this process.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+impl AvxVnni {
+    /// Asks the machine.
+    pub(crate) fn detect() -> Option<Self> {
+        (detected!("avxvnni") && Avx2::detect().is_some()).then_some(Self(()))
+    }
+
+    /// # Safety
+    /// [`AvxVnni::detect`] has succeeded in this process.
     #[cfg(target_arch = "x86_64")]
     pub(crate) unsafe fn assume() -> Self {
         Self(())

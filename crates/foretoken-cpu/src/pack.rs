@@ -3,24 +3,25 @@
 //! | format | a panel |
 //! |---|---|
 //! | f32, f16, bf16 | `[inputs][16]` values |
-//! | `q8_0` | `[groups][16]` f16 scales, then `[groups]` of 512 bytes, see `q8_0` |
-//! | `q4_0` | `[groups][16]` f16 scales, then `[groups]` of 256 bytes, see `q4_0` |
+//! | formats of integers | one stream of blocks of whole cache lines, each scales and then weights, see [`Quants`] |
 //!
-//! Scales lie apart so that every 64 bytes of weights are one cache line. Outputs are padded to 16 and the
-//! inputs of quantised formats to 32, both with zeros; the size is otherwise that of the source format.
+//! Outputs are padded to 16 and inputs to whole blocks (64 of `q8_0` and `q4_0`), both with zeros; the size is
+//! otherwise that of the source format, or within 3 % of it where 6-bit scales become bytes.
 //! All levels share one layout: the order suits `vpdpbusd` and costs AVX2 nothing.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use foretoken_tensor::arithmetic::GROUP;
-use foretoken_tensor::{MatrixView, PackError, RowConverter, WeightFormat};
+use foretoken_tensor::{Block, MatrixView, PackError, RowConverter, WeightFormat};
 use half::{bf16, f16};
 
 use crate::kernels::dot::Quants;
 use crate::kernels::fma::Weight;
-use crate::kernels::q4_0::{self, Q4_0};
-use crate::kernels::q8_0::{self, Q8_0};
+use crate::kernels::q4_0::Q4_0;
+use crate::kernels::q4_k::Q4K;
+use crate::kernels::q5_k::Q5K;
+use crate::kernels::q6_k::Q6K;
+use crate::kernels::q8_0::Q8_0;
 use crate::memory::Memory;
 use crate::pool::Pool;
 use crate::simd::LANES;
@@ -34,19 +35,37 @@ pub struct CpuMatrix {
     data: Memory<u8>,
 }
 
-/// Bytes of a panel's scales, a multiple of a cache line.
-fn scale_bytes(cols: usize) -> usize {
-    (cols.div_ceil(GROUP) * LANES * size_of::<f16>()).next_multiple_of(64)
-}
-
 fn panel_bytes(format: WeightFormat, cols: usize) -> usize {
-    let groups = cols.div_ceil(GROUP);
     match format {
         WeightFormat::F32 => cols * LANES * 4,
         WeightFormat::F16 | WeightFormat::Bf16 => cols * LANES * 2,
-        WeightFormat::Q8_0 => scale_bytes(cols) + groups * Q8_0::BYTES,
-        WeightFormat::Q4_0 => scale_bytes(cols) + groups * Q4_0::BYTES,
-        other => unreachable!("the registry has no encoder for {other}"),
+        _ => cols.div_ceil(Integers::of(format).inputs) * Integers::of(format).bytes,
+    }
+}
+
+/// A format's [`Quants`] as values.
+#[derive(Clone, Copy)]
+struct Integers {
+    inputs: usize,
+    bytes: usize,
+    put: fn(&mut [u8], usize, usize, &Block),
+    get: fn(&[u8], usize, usize) -> f32,
+}
+
+impl Integers {
+    fn of(format: WeightFormat) -> Self {
+        match format {
+            WeightFormat::Q8_0 => Self::new::<Q8_0>(),
+            WeightFormat::Q4_0 => Self::new::<Q4_0>(),
+            WeightFormat::Q4K => Self::new::<Q4K>(),
+            WeightFormat::Q5K => Self::new::<Q5K>(),
+            WeightFormat::Q6K => Self::new::<Q6K>(),
+            other => unreachable!("{other} is no format of integers"),
+        }
+    }
+
+    fn new<Q: Quants>() -> Self {
+        Self { inputs: Q::INPUTS, bytes: Q::BYTES, put: Q::put, get: Q::get }
     }
 }
 
@@ -65,7 +84,7 @@ impl CpuMatrix {
             let panels = Mutex::new(data.chunks_exact_mut(bytes).enumerate());
             let failure = Mutex::new(None::<(usize, PackError)>);
             pool.run(&|_| {
-                let mut packer = Packer { converter: converter.clone(), format, rows, cols };
+                let mut packer = Packer { converter: converter.clone(), format, rows };
                 let mut row = vec![0; packer.converter.row_bytes()];
                 loop {
                     let next = panels.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -102,7 +121,7 @@ impl CpuMatrix {
     }
 
     pub(crate) fn is_quantized(&self) -> bool {
-        matches!(self.format, WeightFormat::Q8_0 | WeightFormat::Q4_0)
+        self.format.spec().integers.is_some()
     }
 
     /// Panels of sixteen outputs.
@@ -125,13 +144,10 @@ impl CpuMatrix {
         bytemuck::cast_slice(&self.data[panels.start * bytes..panels.end * bytes])
     }
 
-    /// A panel of a quantised format: `[groups][16]` scales and `[groups]` weights.
-    pub(crate) fn groups(&self, panel: usize) -> (&[f16], &[u8]) {
+    /// Some panels of a format of integers.
+    pub(crate) fn integers(&self, panels: Range<usize>) -> &[u8] {
         let bytes = panel_bytes(self.format, self.cols);
-        let panel = &self.data[panel * bytes..(panel + 1) * bytes];
-        let (scales, quants) = panel.split_at(scale_bytes(self.cols));
-        let groups = self.cols.div_ceil(GROUP);
-        (bytemuck::cast_slice(&scales[..groups * LANES * size_of::<f16>()]), quants)
+        &self.data[panels.start * bytes..panels.end * bytes]
     }
 
     /// Decodes a row to f32.
@@ -142,9 +158,15 @@ impl CpuMatrix {
             WeightFormat::F32 => self.read_floats(row, out, |w: f32| w),
             WeightFormat::F16 => self.read_floats(row, out, f16::to_f32),
             WeightFormat::Bf16 => self.read_floats(row, out, bf16::to_f32),
-            WeightFormat::Q8_0 => self.read_groups::<Q8_0>(row, out, q8_0::get),
-            WeightFormat::Q4_0 => self.read_groups::<Q4_0>(row, out, q4_0::get),
-            other => unreachable!("no matrix is packed as {other}"),
+            format => {
+                let Integers { inputs, bytes, get, .. } = Integers::of(format);
+                let panel = self.integers(row / LANES..row / LANES + 1);
+                for (block, out) in panel.chunks_exact(bytes).zip(out.chunks_mut(inputs)) {
+                    for (k, out) in out.iter_mut().enumerate() {
+                        *out = get(block, row % LANES, k);
+                    }
+                }
+            }
         }
     }
 
@@ -155,23 +177,6 @@ impl CpuMatrix {
             *out = decode(weights[lane]);
         }
     }
-
-    fn read_groups<Q: Quants>(
-        &self,
-        row: usize,
-        out: &mut [f32],
-        get: fn(&[u8], usize, usize) -> i32,
-    ) {
-        let lane = row % LANES;
-        let (scales, quants) = self.groups(row / LANES);
-        for (g, out) in out.chunks_mut(GROUP).enumerate() {
-            let scale = scales[g * LANES + lane].to_f32();
-            let group = &quants[g * Q::BYTES..(g + 1) * Q::BYTES];
-            for (k, out) in out.iter_mut().enumerate() {
-                *out = scale * get(group, lane, k) as f32;
-            }
-        }
-    }
 }
 
 /// One thread's part in packing a matrix.
@@ -179,7 +184,6 @@ struct Packer<'a> {
     converter: RowConverter<'a>,
     format: WeightFormat,
     rows: usize,
-    cols: usize,
 }
 
 impl Packer<'_> {
@@ -189,30 +193,24 @@ impl Packer<'_> {
             self.converter.row(panel * LANES + lane, row)?;
             match self.format {
                 WeightFormat::F32 => put_values::<4>(to, lane, row),
-                WeightFormat::Q8_0 => self.put_groups::<Q8_0>(to, lane, row, q8_0::put),
-                WeightFormat::Q4_0 => self.put_groups::<Q4_0>(to, lane, row, q4_0::put),
-                _ => put_values::<2>(to, lane, row),
+                WeightFormat::F16 | WeightFormat::Bf16 => put_values::<2>(to, lane, row),
+                format => put_integers(format, to, lane, row),
             }
         }
         Ok(())
     }
+}
 
-    /// Spreads a row of GGUF blocks, each an f16 scale and its quants.
-    fn put_groups<Q: Quants>(
-        &self,
-        panel: &mut [u8],
-        lane: usize,
-        row: &[u8],
-        put: fn(&mut [u8], usize, &[u8]),
-    ) {
-        let (scales, quants) = panel.split_at_mut(scale_bytes(self.cols));
-        let blocks = row.chunks_exact(size_of::<f16>() + Q::BYTES / LANES);
-        for (g, (block, group)) in blocks.zip(quants.chunks_exact_mut(Q::BYTES)).enumerate() {
-            let (scale, quants) = block.split_at(size_of::<f16>());
-            let scale = f16::from_le_bytes([scale[0], scale[1]]);
-            bytemuck::cast_slice_mut(scales)[g * LANES + lane] = scale;
-            put(group, lane, quants);
-        }
+/// Spreads a row of GGUF blocks.
+fn put_integers(format: WeightFormat, panel: &mut [u8], lane: usize, row: &[u8]) {
+    let Integers { inputs, bytes, put, .. } = Integers::of(format);
+    let spec = format.spec();
+    let unpack = spec.integers.expect("the format is one of integers").unpack;
+    let mut block = Block::EMPTY;
+    for (i, source) in row.chunks_exact(spec.block_bytes).enumerate() {
+        unpack(source, &mut block);
+        let first = i * spec.block_values;
+        put(&mut panel[first / inputs * bytes..][..bytes], lane, first % inputs, &block);
     }
 }
 
@@ -232,30 +230,23 @@ fn put_values<const N: usize>(panel: &mut [u8], lane: usize, row: &[u8]) {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use foretoken_tensor::RowOrder;
+    use foretoken_tensor::{QUANTS, RowOrder};
 
     use super::*;
 
     #[test]
     fn packed_sizes_are_those_of_the_source_format() {
         let pool = Pool::new(NonZeroUsize::MIN);
-        for (rows, cols) in [(16, 32), (64, 576), (4096, 64)] {
-            let data = vec![0; rows * cols * 4];
-            let (name, format, order) = ("w", WeightFormat::F32, RowOrder::Natural);
-            let view = MatrixView { name, format, rows, cols, order, data: &data };
-            for target in [
-                WeightFormat::F32,
-                WeightFormat::F16,
-                WeightFormat::Bf16,
-                WeightFormat::Q8_0,
-                WeightFormat::Q4_0,
-            ] {
-                let packed = CpuMatrix::pack(&pool, &view, target).unwrap();
-                let source = rows * target.bytes_per_row(cols).unwrap();
-                // A panel of one group is padded to a whole line of scales.
-                let padding = if cols == 32 { 32 } else { 0 };
-                let most = source + source * 3 / 100 + padding;
-                assert!(packed.bytes() <= most, "{target} [{rows}, {cols}]: {}", packed.bytes());
+        for (rows, cols) in [(16, 64), (64, 576), (4096, 64), (16, 256), (48, 1536)] {
+            for spec in QUANTS.iter().filter(|spec| cols % spec.block_values == 0) {
+                let format = spec.format;
+                let source = rows * format.bytes_per_row(cols).unwrap();
+                let data = vec![0; source];
+                let (name, order) = ("w", RowOrder::Natural);
+                let view = MatrixView { name, format, rows, cols, order, data: &data };
+                let packed = CpuMatrix::pack(&pool, &view, format).unwrap().bytes();
+                assert!(packed * 100 <= source * 103, "{format} [{rows}, {cols}]: {packed}");
+                assert!(packed.is_multiple_of(64), "{format}: panels are whole lines");
             }
         }
     }

@@ -26,8 +26,10 @@ pub(crate) trait Simd: Copy {
     type F: Copy;
     /// Sixteen i32.
     type I: Copy;
-    /// Sixteen times four unsigned bytes, ready for [`Simd::dot`].
+    /// Sixteen times four unsigned bytes.
     type B: Copy;
+    /// Sixteen sums of products of bytes on their way to [`Simd::I`].
+    type P: Copy;
 
     /// Float accumulators (rows x panels) that fit the registers beside the operands of a tile.
     const FLOAT_TILE: usize;
@@ -67,16 +69,33 @@ pub(crate) trait Simd: Copy {
     /// Lanes as signed bytes; they hold integers within -127..=127 (any byte for other values).
     fn to_bytes(self, a: Self::F) -> [i8; LANES];
 
-    /// The same integer in every lane.
-    fn splat_i32(self, value: i32) -> Self::I;
     /// Exact for magnitudes below 2^24.
     fn to_float(self, a: Self::I) -> Self::F;
+    /// Reads sixteen unsigned bytes.
+    fn load_u8(self, from: &[u8; LANES]) -> Self::F;
+    /// Reads sixteen signed bytes.
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F;
     /// Reads bytes, lane after lane.
     fn load_bytes(self, from: &[u8; 4 * LANES]) -> Self::B;
-    /// Reads the low (first) and the high nibbles of bytes.
-    fn load_nibbles(self, from: &[u8; 4 * LANES]) -> (Self::B, Self::B);
-    /// Adds to each lane the exact sum of its four products `weight * x`.
-    fn dot(self, sum: Self::I, weights: Self::B, x: [i8; 4]) -> Self::I;
+    /// The low (first) and the high nibbles.
+    fn nibbles(self, bytes: Self::B) -> (Self::B, Self::B);
+    /// `low | (high << left) & mask` per byte, or shifted right by `-left`; the mask excludes bits that come
+    /// from a neighbour in 16 bits.
+    fn or_bits(self, low: Self::B, high: Self::B, left: i32, mask: i8) -> Self::B;
+
+    /// Sums that begin with a value.
+    fn start(self, value: i32) -> Self::P;
+    /// Adds to each lane the exact sum of its four products `weight * x` with weights below 64, as long as
+    /// [`Simd::carry`] comes before sums of adjacent products leave 16 bits.
+    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P;
+    /// Sums for [`Simd::dot_bytes`], given the sum of all `x` to come.
+    fn start_bytes(self, x_sum: i32) -> Self::P;
+    /// Adds the products `(weight - 128) * x`, `x >= -127`, in the end exactly.
+    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P;
+    /// Makes room in narrow sums.
+    fn carry(self, sum: Self::P) -> Self::P;
+    /// The sums.
+    fn finish(self, sum: Self::P) -> Self::I;
 
     /// Starts to load a line into the second-level cache, whose queue of misses is longer than the first's;
     /// `at` may point anywhere.

@@ -10,7 +10,7 @@ use foretoken_tensor::CHUNK;
 use foretoken_tensor::arithmetic::Softmax;
 use half::{bf16, f16};
 
-use crate::isa::{Avx2, Avx512, Isa};
+use crate::isa::{Avx2, Avx512, AvxVnni, Isa};
 use crate::kernels::dot::Dot;
 use crate::kernels::fma::Fma;
 use crate::kernels::quantize::Quantize;
@@ -24,6 +24,9 @@ pub(crate) struct KernelTable {
     pub(crate) fma_bf16: fn(Fma<'_, bf16>),
     pub(crate) dot_q8_0: fn(Dot<'_>),
     pub(crate) dot_q4_0: fn(Dot<'_>),
+    pub(crate) dot_q4_k: fn(Dot<'_>),
+    pub(crate) dot_q5_k: fn(Dot<'_>),
+    pub(crate) dot_q6_k: fn(Dot<'_>),
     pub(crate) quantize: fn(Quantize<'_>),
     /// (values, weight, eps)
     pub(crate) norm: fn(&mut [f32], &[f32], f32),
@@ -42,13 +45,16 @@ macro_rules! level {
     ($module:ident, $isa:expr, $token:expr, $(#[$attribute:meta])?) => {
         mod $module {
             use super::*;
-            use crate::kernels::{dot, fma, norm, q4_0, q8_0, quantize, rotate, softmax, swiglu};
+            use crate::kernels::{dot, fma, norm, q4_0, q4_k, q5_k, q6_k, q8_0, quantize, rotate, softmax, swiglu};
 
             level!(@kernel $token, $(#[$attribute])? fma_f32(a: Fma<'_, f32>) = fma::fma);
             level!(@kernel $token, $(#[$attribute])? fma_f16(a: Fma<'_, f16>) = fma::fma);
             level!(@kernel $token, $(#[$attribute])? fma_bf16(a: Fma<'_, bf16>) = fma::fma);
             level!(@kernel $token, $(#[$attribute])? dot_q8_0(a: Dot<'_>) = dot::dot::<_, q8_0::Q8_0>);
             level!(@kernel $token, $(#[$attribute])? dot_q4_0(a: Dot<'_>) = dot::dot::<_, q4_0::Q4_0>);
+            level!(@kernel $token, $(#[$attribute])? dot_q4_k(a: Dot<'_>) = dot::dot::<_, q4_k::Q4K>);
+            level!(@kernel $token, $(#[$attribute])? dot_q5_k(a: Dot<'_>) = dot::dot::<_, q5_k::Q5K>);
+            level!(@kernel $token, $(#[$attribute])? dot_q6_k(a: Dot<'_>) = dot::dot::<_, q6_k::Q6K>);
             level!(@kernel $token, $(#[$attribute])? quantize(a: Quantize<'_>) = quantize::quantize);
             level!(@kernel $token, $(#[$attribute])?
                 norm(x: &mut [f32], w: &[f32], eps: f32) = norm::norm);
@@ -68,6 +74,9 @@ macro_rules! level {
                 fma_bf16,
                 dot_q8_0,
                 dot_q4_0,
+                dot_q4_k,
+                dot_q5_k,
+                dot_q6_k,
                 quantize,
                 norm,
                 rotate,
@@ -99,6 +108,14 @@ level!(avx2, Isa::Avx2, Avx2::assume(), #[target_feature(enable = "avx2,fma,f16c
 
 #[cfg(target_arch = "x86_64")]
 level!(
+    avxvnni,
+    Isa::AvxVnni,
+    AvxVnni::assume(),
+    #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+);
+
+#[cfg(target_arch = "x86_64")]
+level!(
     avx512,
     Isa::Avx512,
     Avx512::assume(),
@@ -113,6 +130,11 @@ impl KernelTable {
         {
             return Self::avx512(proof);
         }
+        if isa >= Isa::AvxVnni
+            && let Some(proof) = AvxVnni::detect()
+        {
+            return Self::avxvnni(proof);
+        }
         if isa >= Isa::Avx2
             && let Some(proof) = Avx2::detect()
         {
@@ -124,6 +146,13 @@ impl KernelTable {
     fn avx2(_proof: Avx2) -> Self {
         #[cfg(target_arch = "x86_64")]
         return avx2::TABLE;
+        #[cfg(not(target_arch = "x86_64"))]
+        return portable::TABLE;
+    }
+
+    fn avxvnni(_proof: AvxVnni) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        return avxvnni::TABLE;
         #[cfg(not(target_arch = "x86_64"))]
         return portable::TABLE;
     }

@@ -188,11 +188,7 @@ impl Decoder {
     }
 }
 
-/// The format a stored matrix runs in unless another is asked for: its own, or bf16 for the block
-/// formats that have no kernel of their own.
+/// The format a stored matrix runs in unless another is asked for: its own.
 pub fn running_format(stored: WeightFormat) -> WeightFormat {
-    match stored {
-        WeightFormat::Q4K | WeightFormat::Q5K | WeightFormat::Q6K => WeightFormat::Bf16,
-        other => other,
-    }
+    stored
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::{
     CacheError, Decoder, KvCache, LoadProgress, ModelError, ModelSpec, Rotation, SequenceId,
-    WeightSource, running_format,
+    WeightSource,
 };
 
 /// Which nodes of a tree want a row of logits.
@@ -184,8 +184,7 @@ impl<B: Backend> Model<B> {
         let spec = source.spec().clone();
         let decoder = Decoder::record(&spec);
         let weights = decoder.load(backend.as_ref(), source, options.format, progress)?;
-        let weight_format =
-            options.format.unwrap_or_else(|| running_format(source.stored_format()));
+        let weight_format = options.format.unwrap_or_else(|| source.stored_format());
         let kv_type = options.kv_type.unwrap_or(match weight_format {
             WeightFormat::F32 => KvType::F32,
             _ => KvType::Bf16,

@@ -67,9 +67,20 @@ pub fn dot(x: &[f32], w: &[f32]) -> f32 {
 }
 
 /// One term of a product of an integer format: `fma(sum, weight_scale * activation_scale, acc)`,
-/// where `sum` is the exact sum of one group's products of integers.
+/// where `sum` is the exact sum of the products of integers of one group, those that share a scale.
 pub fn add_group(acc: f32, sum: i32, weight_scale: f32, activation_scale: f32) -> f32 {
     (sum as f32).mul_add(weight_scale * activation_scale, acc)
+}
+
+/// What the minimum of a group takes off: `fma(activation_sum, -minimum, acc)`, after the group's
+/// [`add_group`], where `activation_sum` is the group's [`activation_sum`].
+pub fn add_minimum(acc: f32, minimum: f32, activation_sum: f32) -> f32 {
+    activation_sum.mul_add(-minimum, acc)
+}
+
+/// The sum of a group's activations, `scale * sum` of their bytes, rounded once.
+pub fn activation_sum(scale: f32, q: &[i8]) -> f32 {
+    scale * q.iter().map(|q| i32::from(*q)).sum::<i32>() as f32
 }
 
 /// Quantises one group of at most [`GROUP`] activations to signed bytes and returns their scale.

@@ -23,5 +23,5 @@ pub use backend::*;
 pub use format::*;
 pub use matrix::*;
 pub use program::*;
-pub use quant::{Encoder, QUANTS, QuantSpec};
+pub use quant::{Block, Encoder, Integers, QUANTS, QuantSpec};
 pub use reference::{Reference, ReferenceActivations, ReferenceKv, ReferenceMatrix};

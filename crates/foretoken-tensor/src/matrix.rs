@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{Encoder, QuantSpec, WeightFormat};
+use crate::{QuantSpec, WeightFormat};
 
 /// In which order a stored matrix holds its output rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,11 +109,11 @@ impl<'a> MatrixView<'a> {
     pub fn convert(&self, format: WeightFormat) -> Result<RowConverter<'a>, PackError> {
         self.check()?;
         let target = format.spec();
-        let Some(encoder) = target.encoder else {
+        if self.format != format && target.encoder.is_none() {
             return Err(PackError::Target { name: self.name.into(), wanted: target.name });
-        };
+        }
         let values = vec![0.0; self.cols.next_multiple_of(target.block_values)];
-        Ok(RowConverter { view: *self, target, encoder, values })
+        Ok(RowConverter { view: *self, target, values })
     }
 }
 
@@ -126,7 +126,6 @@ impl<'a> MatrixView<'a> {
 pub struct RowConverter<'a> {
     view: MatrixView<'a>,
     target: &'static QuantSpec,
-    encoder: Encoder,
     /// One decoded row and its padding.
     values: Vec<f32>,
 }
@@ -152,15 +151,16 @@ impl RowConverter<'_> {
         assert_eq!(out.len(), self.row_bytes(), "a converted row has whole blocks");
         let values = &mut self.values[..self.view.cols];
         self.view.decode_row(row, values)?;
-        if self.view.format == self.target.format {
+        let Some(encoder) = self.target.encoder.filter(|_| self.view.format != self.target.format)
+        else {
             out.copy_from_slice(self.view.row_bytes(row));
             return Ok(());
-        }
-        if let Some(col) = values.iter().position(|value| value.abs() > self.encoder.largest) {
+        };
+        if let Some(col) = values.iter().position(|value| value.abs() > encoder.largest) {
             let (name, wanted, value) = (self.view.name.into(), self.target.name, values[col]);
             return Err(PackError::Range { name, row, col, value, wanted });
         }
-        (self.encoder.run)(&self.values, out);
+        (encoder.run)(&self.values, out);
         Ok(())
     }
 }
@@ -231,7 +231,7 @@ pub enum PackError {
         /// Name of the wanted format.
         wanted: &'static str,
     },
-    /// No encoder to the wanted format exists.
+    /// No encoder to the wanted format exists; only matrices stored in it can be packed in it.
     #[error("tensor `{name}` cannot be packed as {wanted}; choose f32, f16, bf16, q8_0 or q4_0")]
     Target {
         /// Tensor name.

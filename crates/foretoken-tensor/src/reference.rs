@@ -6,6 +6,7 @@
 //! vectors, no threads and no speed.
 
 mod attention;
+mod groups;
 mod kv;
 mod matrix;
 

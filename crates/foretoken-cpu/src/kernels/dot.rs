@@ -1,138 +1,321 @@
-//! The integer tile: rows of 8-bit activations times one panel of sixteen quantised outputs.
+//! The integer tile: rows of 8-bit activations times panels of sixteen quantised outputs.
 //!
-//! Per group of 32 inputs: an exact i32 sum of the 32 products, then
-//! `acc = fma(sum as f32, weight_scale * activation_scale, acc)`, groups in order. Weights are stored
-//! unsigned, as the byte products of the machine want them, and the sum starts at minus the offset
-//! times the sum of the activations, which is exact.
+//! Per group of 32 inputs: exact i32 sums of the products that share a weight scale, then
+//! `acc = fma(sum as f32, weight_scale * activation_scale, acc)` and, for formats with minima,
+//! `acc = fma(activation_sum, -minimum, acc)`, groups in order. Weights are stored unsigned, as the byte
+//! products of the machine want them, and a sum starts at minus the offset times the sum of the
+//! activations, which is exact.
 //!
-//! Limits: one 512-bit `vpdpbusd` per cycle on Zen 4, eight per row and group, beside about three
-//! float operations; 8 rows share each load (and unpacking) of 64 bytes of weights. Reached there: 0.7 of the
-//! `vpdpbusd` rate at 64 rows; at one row 0.8 of a plain read of memory.
+//! A panel is one stream of blocks in whole cache lines: a format's scales, then its weights group by
+//! group. [`Quants`] says where things are; the tile is the same for every format.
+//!
+//! Limits: one 512-bit `vpdpbusd` per cycle on Zen 4, eight per row and group, beside about four
+//! float operations; 8 rows share each load (and unpacking) of weights. At one row, memory.
 
-use half::f16;
+use bytemuck::{Pod, Zeroable};
+use foretoken_tensor::Block;
 
 use super::fma::extent;
 use crate::simd::{LANES, Simd};
 
-/// Inputs per group.
+/// Inputs per group of activations.
 pub(crate) const GROUP: usize = 32;
-/// Steps of four inputs per group.
-pub(crate) const STEPS: usize = GROUP / 4;
+/// Bytes of one step: four inputs of sixteen outputs.
+pub(crate) const LINE: usize = 4 * LANES;
 
-/// Bytes by which weights are prefetched. One stream per thread is all there is to read, too few for the
-/// hardware to keep memory busy; panels follow one another, so it is the next one's weights at the end.
-const AHEAD: usize = 8192;
+/// Bytes by which weights are prefetched in each stream.
+const AHEAD: usize = 4096;
 
-/// How a format stores the 32 x 16 weights of a group.
+/// What the products with a group of 32 activations need beside the bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[repr(C)]
+pub(crate) struct Group {
+    /// Scale of the bytes.
+    pub(crate) scale: f32,
+    /// `scale * sum`, rounded.
+    pub(crate) scaled_sum: f32,
+    /// Sum of the bytes.
+    pub(crate) sum: i32,
+    /// Sum of the last 16 of them.
+    pub(crate) high_sum: i32,
+}
+
+// SAFETY: four plain fields of four bytes; zeros are valid.
+unsafe impl Zeroable for Group {}
+// SAFETY: `repr(C)`, no padding, every bit pattern is valid.
+unsafe impl Pod for Group {}
+
+/// How a format stores the weights of a panel.
 pub(crate) trait Quants {
-    /// Bytes per group.
+    /// Inputs per block, a multiple of 32.
+    const INPUTS: usize;
+    /// Bytes per block, whole lines.
     const BYTES: usize;
-    /// Added to every weight.
-    const OFFSET: i32;
+    /// Sums per group: 2 if each half of a group has its scale.
+    const SUMS: usize = 1;
+    /// Added to every weight in storage.
+    const OFFSET: i32 = 0;
+    /// Products whose sum surely fits 16 signed bits, in steps: `steps * 2 * 127 * largest < 2^15`.
+    const CARRY: usize;
+    /// Whether groups have minima.
+    const MINIMA: bool = false;
 
-    /// Adds the products of one group for `R` rows: `x` points to row 0's activations.
+    /// Stores a GGUF block, taken apart, as output `lane` of a block of the panel, from input `first` on.
+    fn put(block: &mut [u8], lane: usize, first: usize, source: &Block);
+
+    /// The value of input `k` and output `lane`.
+    fn get(block: &[u8], lane: usize, k: usize) -> f32;
+
+    /// The weights of steps `i` and `i + 4` of a group, `i < 4`.
     ///
     /// # Safety
-    /// `x` has 32 values at each of `R` strides.
-    unsafe fn group<S: Simd, const R: usize>(
-        s: S,
-        sums: &mut [S::I; R],
-        bytes: &[u8],
-        x: *const i8,
-        stride: usize,
-    );
+    /// `block` has [`Self::BYTES`] bytes.
+    unsafe fn steps<S: Simd>(s: S, block: *const u8, group: usize, i: usize) -> (S::B, S::B);
+
+    /// Scales of a sum of a group, exactly.
+    ///
+    /// # Safety
+    /// As [`Self::steps`].
+    unsafe fn scale<S: Simd>(s: S, block: *const u8, group: usize, sum: usize) -> S::F;
+
+    /// Minima of a group less than zero, exactly.
+    ///
+    /// # Safety
+    /// As [`Self::steps`].
+    #[inline(always)]
+    unsafe fn minus_minimum<S: Simd>(s: S, _block: *const u8, _group: usize) -> S::F {
+        s.splat(0.0)
+    }
+
+    /// A sum before its first product, given the sum of the activations.
+    #[inline(always)]
+    fn start<S: Simd>(s: S, sum: i32) -> S::P {
+        s.start(-Self::OFFSET * sum)
+    }
+
+    /// Adds the products of a step.
+    #[inline(always)]
+    fn dot<S: Simd>(s: S, sum: S::P, weights: S::B, x: [i8; 4]) -> S::P {
+        s.dot(sum, weights, x)
+    }
 }
 
 /// Operands of the tile; strides count elements.
 pub(crate) struct Dot<'a> {
     /// Rows of the activations and of `acc`.
     pub(crate) rows: usize,
-    /// Groups of 32 inputs.
-    pub(crate) groups: usize,
-    /// `[rows][groups * 32]`, rows `x_stride` apart.
+    /// Panels of sixteen outputs.
+    pub(crate) panels: usize,
+    /// Blocks of [`Quants::INPUTS`] inputs.
+    pub(crate) blocks: usize,
+    /// `[rows][blocks * INPUTS]`, rows `x_stride` apart.
     pub(crate) x: &'a [i8],
     pub(crate) x_stride: usize,
-    /// `[rows][groups]`, rows `x_stride / 32` apart: activation scales.
-    pub(crate) x_scale: &'a [f32],
-    /// As `x_scale`: sums of the group's activations.
-    pub(crate) x_sum: &'a [i32],
-    /// `[groups][16]`: weight scales.
-    pub(crate) scales: &'a [f16],
-    /// `[groups][Quants::BYTES]`.
-    pub(crate) quants: &'a [u8],
-    /// `[rows][16]`, rows `acc_stride` apart.
+    /// `[rows][blocks * INPUTS / 32]`, rows `x_stride / 32` apart.
+    pub(crate) groups: &'a [Group],
+    /// `[panels][blocks][BYTES]`, panels `panel` bytes apart.
+    pub(crate) weights: &'a [u8],
+    pub(crate) panel: usize,
+    /// `[rows][panels * 16]`, rows `acc_stride` apart.
     pub(crate) acc: &'a mut [f32],
     pub(crate) acc_stride: usize,
 }
 
-/// Runs the tile over all rows.
+/// Runs the tile over all rows and panels.
 #[inline(always)]
 pub(crate) fn dot<S: Simd, Q: Quants>(s: S, mut a: Dot<'_>) {
-    if a.rows == 0 || a.groups == 0 {
+    if a.rows == 0 || a.blocks == 0 || a.panels == 0 {
         return;
     }
-    assert!(extent(a.rows, a.x_stride, a.groups * GROUP) <= a.x.len(), "x holds every row");
-    let per_row = extent(a.rows, a.x_stride / GROUP, a.groups);
-    assert!(per_row <= a.x_scale.len() && per_row <= a.x_sum.len(), "one scale and sum per group");
-    assert!(a.groups * LANES <= a.scales.len(), "one scale per group and output");
-    assert!(a.groups * Q::BYTES <= a.quants.len(), "weights of every group");
-    assert!(a.acc_stride >= LANES, "accumulator rows do not overlap");
-    assert!(extent(a.rows, a.acc_stride, LANES) <= a.acc.len(), "acc holds every row");
-    let mut row = 0;
-    while row < a.rows {
-        let left = a.rows - row;
-        // SAFETY: the extents were checked above, and each call stays within `row + R <= rows`.
-        unsafe {
-            row += if left >= 8 && S::DOT_ROWS >= 8 {
-                tile::<S, Q, 8>(s, &mut a, row)
-            } else if left >= 4 && S::DOT_ROWS >= 4 {
-                tile::<S, Q, 4>(s, &mut a, row)
-            } else if left >= 2 && S::DOT_ROWS >= 2 {
-                tile::<S, Q, 2>(s, &mut a, row)
-            } else {
-                tile::<S, Q, 1>(s, &mut a, row)
-            };
+    let inputs = a.blocks * Q::INPUTS;
+    assert!(extent(a.rows, a.x_stride, inputs) <= a.x.len(), "x holds every row");
+    assert!(extent(a.rows, a.x_stride / GROUP, inputs / GROUP) <= a.groups.len(), "so do groups");
+    assert!(extent(a.panels, a.panel, a.blocks * Q::BYTES) <= a.weights.len(), "every block");
+    assert!(a.acc_stride >= a.panels * LANES, "accumulator rows do not overlap");
+    assert!(extent(a.rows, a.acc_stride, a.panels * LANES) <= a.acc.len(), "acc holds every row");
+    let mut panel = 0;
+    while panel < a.panels {
+        let wide = if a.rows == 1 { 4 } else { 1 };
+        let panels = if a.panels - panel >= wide { wide } else { 1 };
+        let mut row = 0;
+        while row < a.rows {
+            let left = a.rows - row;
+            // SAFETY: the extents were checked above; each call stays within the rows and panels left.
+            unsafe {
+                row += if panels == 4 {
+                    tile::<S, Q, 1, 4>(s, &mut a, row, panel)
+                } else if left >= 8 && S::DOT_ROWS >= 8 {
+                    tile::<S, Q, 8, 1>(s, &mut a, row, panel)
+                } else if left >= 4 && S::DOT_ROWS >= 4 {
+                    tile::<S, Q, 4, 1>(s, &mut a, row, panel)
+                } else if left >= 2 && S::DOT_ROWS >= 2 {
+                    tile::<S, Q, 2, 1>(s, &mut a, row, panel)
+                } else {
+                    tile::<S, Q, 1, 1>(s, &mut a, row, panel)
+                };
+            }
         }
+        panel += panels;
     }
 }
 
-/// `R` rows in registers; returns `R`.
+/// `R` rows and `P` panels in registers; returns `R`.
 ///
 /// # Safety
-/// The extents of `a` hold and `row + R <= a.rows`.
+/// The extents of `a` hold, `row + R <= a.rows` and `panel + P <= a.panels`.
 #[inline(always)]
-unsafe fn tile<S: Simd, Q: Quants, const R: usize>(s: S, a: &mut Dot<'_>, row: usize) -> usize {
+unsafe fn tile<S: Simd, Q: Quants, const R: usize, const P: usize>(
+    s: S,
+    a: &mut Dot<'_>,
+    row: usize,
+    panel: usize,
+) -> usize {
     let stride = a.x_stride / GROUP;
     // SAFETY: every offset below is within the extents the caller vouches for; arrays of sixteen need
     // the alignment of their element only, which slices of that element have.
     unsafe {
-        let x = a.x.as_ptr().add(row * a.x_stride);
-        let x_scale = a.x_scale.as_ptr().add(row * stride);
-        let x_sum = a.x_sum.as_ptr().add(row * stride);
-        let acc = a.acc.as_mut_ptr().add(row * a.acc_stride);
-        let mut sums = [s.splat(0.0); R];
-        for (r, sum) in sums.iter_mut().enumerate() {
-            *sum = s.load(&*acc.add(r * a.acc_stride).cast());
-        }
-        for g in 0..a.groups {
-            let mut exact = [s.splat_i32(0); R];
-            for (r, exact) in exact.iter_mut().enumerate() {
-                *exact = s.splat_i32(-Q::OFFSET * *x_sum.add(r * stride + g));
-            }
-            let bytes = std::slice::from_raw_parts(a.quants.as_ptr().add(g * Q::BYTES), Q::BYTES);
-            for line in (0..Q::BYTES).step_by(4 * LANES) {
-                s.prefetch(bytes.as_ptr().wrapping_add(AHEAD + line));
-            }
-            Q::group(s, &mut exact, bytes, x.add(g * GROUP), a.x_stride);
-            let scale = s.load_f16(&*a.scales.as_ptr().add(g * LANES).cast());
+        let mut rows = Rows {
+            x: a.x.as_ptr().add(row * a.x_stride),
+            x_stride: a.x_stride,
+            groups: a.groups.as_ptr().add(row * stride),
+            stride,
+        };
+        let mut block = a.weights.as_ptr().add(panel * a.panel);
+        let acc = a.acc.as_mut_ptr().add(row * a.acc_stride + panel * LANES);
+        let mut sums = [[s.splat(0.0); R]; P];
+        for (p, sums) in sums.iter_mut().enumerate() {
             for (r, sum) in sums.iter_mut().enumerate() {
-                let scale = s.mul(scale, s.splat(*x_scale.add(r * stride + g)));
-                *sum = s.fma(s.to_float(exact[r]), scale, *sum);
+                *sum = s.load(&*acc.add(r * a.acc_stride + p * LANES).cast());
             }
         }
-        for (r, sum) in sums.iter().enumerate() {
-            s.store(*sum, &mut *acc.add(r * a.acc_stride).cast());
+        for _ in 0..a.blocks {
+            let groups = Q::INPUTS / GROUP;
+            for g in 0..groups {
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let block = block.add(p * a.panel);
+                    let lines = Q::BYTES / LINE;
+                    for line in g * lines / groups..(g + 1) * lines / groups {
+                        s.prefetch(block.wrapping_add(AHEAD + line * LINE));
+                    }
+                    group::<S, Q, R>(s, sums, block, g, rows);
+                }
+                rows.x = rows.x.add(GROUP);
+                rows.groups = rows.groups.add(1);
+            }
+            block = block.add(Q::BYTES);
+        }
+        for (p, sums) in sums.iter().enumerate() {
+            for (r, sum) in sums.iter().enumerate() {
+                s.store(*sum, &mut *acc.add(r * a.acc_stride + p * LANES).cast());
+            }
         }
     }
     R
+}
+
+/// One group of several rows.
+#[derive(Clone, Copy)]
+struct Rows {
+    x: *const i8,
+    x_stride: usize,
+    groups: *const Group,
+    stride: usize,
+}
+
+/// Adds the products of one group of a panel.
+///
+/// # Safety
+/// `rows` has a group at each of `R` strides, and `block` is one of the format.
+#[inline(always)]
+unsafe fn group<S: Simd, Q: Quants, const R: usize>(
+    s: S,
+    sums: &mut [S::F; R],
+    block: *const u8,
+    g: usize,
+    rows: Rows,
+) {
+    // SAFETY: all offsets stay within a group of 32 activations, and `block` is passed on.
+    unsafe {
+        let of_row = |r: usize| *rows.groups.add(r * rows.stride);
+        let mut low = [Q::start(s, 0); R];
+        let mut high = low;
+        for r in 0..R {
+            let x = of_row(r);
+            if Q::SUMS == 1 {
+                low[r] = Q::start(s, x.sum);
+            } else {
+                low[r] = Q::start(s, x.sum - x.high_sum);
+                high[r] = Q::start(s, x.high_sum);
+            }
+        }
+        for i in 0..4 {
+            let (first, second) = Q::steps(s, block, g, i);
+            for r in 0..R {
+                let x = rows.x.add(r * rows.x_stride + 4 * i);
+                low[r] = Q::dot(s, low[r], first, *x.cast());
+                let other = if Q::SUMS == 1 { &mut low[r] } else { &mut high[r] };
+                *other = Q::dot(s, *other, second, *x.add(16).cast());
+            }
+            let steps = (i + 1) * 2 / Q::SUMS;
+            if steps.is_multiple_of(Q::CARRY) && i < 3 {
+                for r in 0..R {
+                    low[r] = s.carry(low[r]);
+                    if Q::SUMS == 2 {
+                        high[r] = s.carry(high[r]);
+                    }
+                }
+            }
+        }
+        combine::<S, Q, R>(s, sums, &low, (block, g, 0), rows);
+        if Q::SUMS == 2 {
+            combine::<S, Q, R>(s, sums, &high, (block, g, 1), rows);
+        }
+        if Q::MINIMA {
+            let minimum = Q::minus_minimum(s, block, g);
+            for (r, sum) in sums.iter_mut().enumerate() {
+                *sum = s.fma(s.splat(of_row(r).scaled_sum), minimum, *sum);
+            }
+        }
+    }
+}
+
+/// Adds exact sums to the results.
+///
+/// # Safety
+/// As [`group`].
+#[inline(always)]
+unsafe fn combine<S: Simd, Q: Quants, const R: usize>(
+    s: S,
+    sums: &mut [S::F; R],
+    exact: &[S::P; R],
+    (block, g, sum): (*const u8, usize, usize),
+    rows: Rows,
+) {
+    // SAFETY: passed on.
+    let scale = unsafe { Q::scale(s, block, g, sum) };
+    for (r, (sum, exact)) in sums.iter_mut().zip(exact).enumerate() {
+        // SAFETY: passed on.
+        let x_scale = unsafe { (*rows.groups.add(r * rows.stride)).scale };
+        *sum = s.fma(s.to_float(s.finish(*exact)), s.mul(scale, s.splat(x_scale)), *sum);
+    }
+}
+
+/// Sixteen bytes of a block, from `at`.
+///
+/// # Safety
+/// They lie within it.
+#[inline(always)]
+pub(crate) unsafe fn sixteen<'a, T>(block: *const u8, at: usize) -> &'a [T; LANES] {
+    // SAFETY: blocks are whole lines at the start of a line, and `at` is a multiple of sixteen.
+    unsafe { &*block.add(at).cast() }
+}
+
+/// A line of a block, from `at`.
+///
+/// # Safety
+/// It lies within it.
+#[inline(always)]
+pub(crate) unsafe fn line<'a>(block: *const u8, at: usize) -> &'a [u8; LINE] {
+    // SAFETY: passed on; bytes need no alignment.
+    unsafe { &*block.add(at).cast() }
 }

@@ -12,11 +12,15 @@ use foretoken_tensor::arithmetic::GROUP;
 use foretoken_tensor::{BufferId, Projection, WeightFormat, Write};
 use half::{bf16, f16};
 
-use super::dot::{Dot, Quants};
+use super::dot::{Dot, LINE, Quants};
 use super::fma::{Fma, Weight};
 use super::q4_0::Q4_0;
+use super::q4_k::Q4K;
+use super::q5_k::Q5K;
+use super::q6_k::Q6K;
 use super::q8_0::Q8_0;
 use super::quantize::Quantize;
+use crate::activations::quantized_stride;
 use crate::pack::CpuMatrix;
 use crate::pool::Worker;
 use crate::run::Run;
@@ -32,8 +36,8 @@ const FLOAT_CUT: usize = 128;
 const TILE_ROWS: usize = 8;
 /// Bytes of weights that stay in the second-level cache for those.
 const RESIDENT: usize = 512 << 10;
-/// Groups of a quantised panel that all rows pass over before the next: 16 KiB of `q8_0`.
-const GROUP_CUT: usize = 32;
+/// Inputs of quantised panels that all rows pass over before the next: 16 KiB of `q8_0` in a panel.
+const INTEGER_CUT: usize = 1024;
 
 /// `[ROWS][PANELS * 16]`.
 #[repr(align(64))]
@@ -87,7 +91,8 @@ pub(crate) fn linear(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts:
 /// Quantises the input rows, split by groups.
 fn quantize(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
     let width = run.activations.spec(input).width;
-    let groups = width.div_ceil(GROUP);
+    let groups = width.next_multiple_of(LINE) / GROUP;
+    let stride = quantized_stride(width);
     let target = &run.activations.quantized;
     let mut share = worker.share(run.rows(input) * groups);
     while !share.is_empty() {
@@ -97,12 +102,17 @@ fn quantize(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
         // SAFETY: the input is complete and no worker writes it in this phase; each group is written
         // by the one worker whose share holds it.
         unsafe {
-            let columns = first * GROUP..width.min((first + end - share.start) * GROUP);
+            let columns = |group: usize| width.min(group * GROUP);
+            let from = row * stride + first * GROUP;
+            let to = from + (end - share.start) * GROUP;
             (run.table.quantize)(Quantize {
-                x: run.activations.read(input, row, columns),
-                quants: target.values.part(share.start * GROUP..end * GROUP),
-                scales: target.scales.part(share.start..end),
-                sums: target.sums.part(share.start..end),
+                x: run.activations.read(
+                    input,
+                    row,
+                    columns(first)..columns(first + end - share.start),
+                ),
+                quants: target.values.part(from..to),
+                groups: target.groups.part(from / GROUP..to / GROUP),
             });
         }
         share.start = end;
@@ -114,8 +124,11 @@ fn multiply(run: &Run<'_>, unit: &Unit<'_>, acc: &mut [f32]) {
         WeightFormat::F32 => floats::<f32>(run, run.table.fma_f32, unit, acc),
         WeightFormat::F16 => floats::<f16>(run, run.table.fma_f16, unit, acc),
         WeightFormat::Bf16 => floats::<bf16>(run, run.table.fma_bf16, unit, acc),
-        WeightFormat::Q8_0 => groups::<Q8_0>(run, run.table.dot_q8_0, unit, acc),
-        WeightFormat::Q4_0 => groups::<Q4_0>(run, run.table.dot_q4_0, unit, acc),
+        WeightFormat::Q8_0 => integers::<Q8_0>(run, run.table.dot_q8_0, unit, acc),
+        WeightFormat::Q4_0 => integers::<Q4_0>(run, run.table.dot_q4_0, unit, acc),
+        WeightFormat::Q4K => integers::<Q4K>(run, run.table.dot_q4_k, unit, acc),
+        WeightFormat::Q5K => integers::<Q5K>(run, run.table.dot_q5_k, unit, acc),
+        WeightFormat::Q6K => integers::<Q6K>(run, run.table.dot_q6_k, unit, acc),
         other => unreachable!("no matrix is packed as {other}"),
     }
 }
@@ -144,35 +157,34 @@ fn floats<W: Weight>(run: &Run<'_>, kernel: fn(Fma<'_, W>), unit: &Unit<'_>, acc
     }
 }
 
-fn groups<Q: Quants>(run: &Run<'_>, kernel: fn(Dot<'_>), unit: &Unit<'_>, acc: &mut [f32]) {
-    let groups = unit.matrix.cols().div_ceil(GROUP);
-    let of_rows = unit.rows.start * groups..unit.rows.end * groups;
+fn integers<Q: Quants>(run: &Run<'_>, kernel: fn(Dot<'_>), unit: &Unit<'_>, acc: &mut [f32]) {
+    let x_stride = quantized_stride(unit.matrix.cols());
+    let bytes = unit.rows.start * x_stride..unit.rows.end * x_stride;
     let quantized = &run.activations.quantized;
     // SAFETY: the quantised input is complete and no worker writes it in this phase.
-    let (x, x_scale, x_sum) = unsafe {
+    let (x, groups) = unsafe {
         (
-            quantized.values.view(of_rows.start * GROUP..of_rows.end * GROUP),
-            quantized.scales.view(of_rows.clone()),
-            quantized.sums.view(of_rows),
+            quantized.values.view(bytes.clone()),
+            quantized.groups.view(bytes.start / GROUP..bytes.end / GROUP),
         )
     };
-    let cut = if unit.rows.len() == 1 { groups } else { GROUP_CUT };
-    for (at, panel) in unit.panels.clone().enumerate() {
-        let (scales, quants) = unit.matrix.groups(panel);
-        for start in (0..groups).step_by(cut) {
-            kernel(Dot {
-                rows: unit.rows.len(),
-                groups: cut.min(groups - start),
-                x: &x[start * GROUP..],
-                x_stride: groups * GROUP,
-                x_scale: &x_scale[start..],
-                x_sum: &x_sum[start..],
-                scales: &scales[start * LANES..],
-                quants: &quants[start * Q::BYTES..],
-                acc: &mut acc[at * LANES..],
-                acc_stride: WIDTH,
-            });
-        }
+    let blocks = unit.matrix.cols().div_ceil(Q::INPUTS);
+    let weights = unit.matrix.integers(unit.panels.clone());
+    let cut = if unit.rows.len() <= TILE_ROWS { blocks } else { INTEGER_CUT / Q::INPUTS };
+    for start in (0..blocks).step_by(cut.max(1)) {
+        let inputs = start * Q::INPUTS;
+        kernel(Dot {
+            rows: unit.rows.len(),
+            panels: unit.panels.len(),
+            blocks: cut.min(blocks - start),
+            x: &x[inputs..],
+            x_stride,
+            groups: &groups[inputs / GROUP..],
+            weights: &weights[start * Q::BYTES..],
+            panel: blocks * Q::BYTES,
+            acc,
+            acc_stride: WIDTH,
+        });
     }
 }
 

@@ -1,52 +1,74 @@
 //! `q8_0`: groups of 32 signed bytes with one f16 scale per output, stored with 128 added.
 //!
-//! A group of a panel is 8 steps of `[16 outputs][4 inputs]` bytes, 512 in all, the order in which
-//! `vpdpbusd` takes them; 8.5 bits per weight with the scales.
+//! A block is 64 inputs: a line of `[2 groups][16]` scales, then per group 8 lines `[16 outputs][4 inputs]`,
+//! the order in which `vpdpbusd` takes them; 8.5 bits per weight.
 
-use super::dot::{GROUP, Quants, STEPS};
+use foretoken_tensor::Block;
+use half::f16;
+
+use super::dot::{GROUP, LINE, Quants, line, sixteen};
 use crate::simd::{LANES, Simd};
 
 /// The format.
 pub(crate) struct Q8_0;
 
-/// Where input `k` of output `lane` lies in a group.
-pub(crate) fn index(lane: usize, k: usize) -> usize {
-    k / 4 * (4 * LANES) + lane * 4 + k % 4
+/// Bytes of a group.
+const BYTES: usize = GROUP * LANES;
+
+/// Where input `k` of output `lane` lies in a block.
+fn place(lane: usize, k: usize) -> usize {
+    LINE + k / 4 * LINE + lane * 4 + k % 4
 }
 
-/// Stores a GGUF block's 32 bytes as output `lane` of a group.
-pub(crate) fn put(group: &mut [u8], lane: usize, quants: &[u8]) {
-    for (k, quant) in quants.iter().enumerate() {
-        group[index(lane, k)] = quant ^ 0x80;
-    }
+/// Stores the scale of a group of a block that begins with `[groups][16]` of them.
+pub(super) fn put_scale(block: &mut [u8], lane: usize, group: usize, scale: f16) {
+    let at = 2 * (group * LANES + lane);
+    block[at..at + 2].copy_from_slice(&scale.to_ne_bytes());
 }
 
-/// The weight of input `k` and output `lane`.
-pub(crate) fn get(group: &[u8], lane: usize, k: usize) -> i32 {
-    i32::from(group[index(lane, k)]) - Q8_0::OFFSET
+/// What [`put_scale`] stored.
+pub(super) fn get_scale(block: &[u8], lane: usize, group: usize) -> f32 {
+    let at = 2 * (group * LANES + lane);
+    f16::from_ne_bytes([block[at], block[at + 1]]).to_f32()
 }
 
 impl Quants for Q8_0 {
-    const BYTES: usize = GROUP * LANES;
-    const OFFSET: i32 = 128;
+    const INPUTS: usize = 2 * GROUP;
+    const BYTES: usize = LINE + 2 * BYTES;
+    const CARRY: usize = 8;
+
+    fn put(block: &mut [u8], lane: usize, first: usize, source: &Block) {
+        put_scale(block, lane, first / GROUP, source.d);
+        for (k, quant) in source.quants[..GROUP].iter().enumerate() {
+            block[place(lane, first + k)] = quant.cast_unsigned() ^ 0x80;
+        }
+    }
+
+    fn get(block: &[u8], lane: usize, k: usize) -> f32 {
+        let quant = (block[place(lane, k)] ^ 0x80).cast_signed();
+        get_scale(block, lane, k / GROUP) * f32::from(quant)
+    }
 
     #[inline(always)]
-    unsafe fn group<S: Simd, const R: usize>(
-        s: S,
-        sums: &mut [S::I; R],
-        bytes: &[u8],
-        x: *const i8,
-        stride: usize,
-    ) {
-        debug_assert_eq!(bytes.len(), Self::BYTES, "one group");
-        for step in 0..STEPS {
-            // SAFETY: eight steps of 64 bytes are the group; `x` has 32 values per row.
-            unsafe {
-                let weights = s.load_bytes(&*bytes.as_ptr().add(step * 4 * LANES).cast());
-                for (r, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.dot(*sum, weights, *x.add(r * stride + 4 * step).cast());
-                }
-            }
-        }
+    unsafe fn steps<S: Simd>(s: S, block: *const u8, group: usize, i: usize) -> (S::B, S::B) {
+        let at = LINE + group * BYTES + i * LINE;
+        // SAFETY: eight lines after the scales are the group.
+        unsafe { (s.load_bytes(line(block, at)), s.load_bytes(line(block, at + 4 * LINE))) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(s: S, block: *const u8, group: usize, _sum: usize) -> S::F {
+        // SAFETY: a block begins with sixteen scales per group.
+        unsafe { s.load_f16(sixteen(block, group * 2 * LANES)) }
+    }
+
+    #[inline(always)]
+    fn start<S: Simd>(s: S, sum: i32) -> S::P {
+        s.start_bytes(sum)
+    }
+
+    #[inline(always)]
+    fn dot<S: Simd>(s: S, sum: S::P, weights: S::B, x: [i8; 4]) -> S::P {
+        s.dot_bytes(sum, weights, x)
     }
 }

@@ -1,14 +1,15 @@
 //! Every kernel of every level this machine has, against the scalar specification, over odd sizes.
 
-use foretoken_tensor::CHUNK;
 use foretoken_tensor::arithmetic::{self, GROUP, LaneSum, Softmax};
+use foretoken_tensor::{Block, CHUNK, WeightFormat};
 use half::{bf16, f16};
 
-use super::dot::{Dot, Quants};
+use super::dot::{Dot, Group, LINE, Quants};
 use super::fma::{Fma, Weight};
 use super::quantize::Quantize;
-use super::{q4_0, q8_0};
+use super::{q4_0::Q4_0, q4_k::Q4K, q5_k::Q5K, q6_k::Q6K, q8_0::Q8_0};
 use crate::isa::Isa;
+use crate::memory::Memory;
 use crate::simd::LANES;
 use crate::table::KernelTable;
 
@@ -98,61 +99,94 @@ fn float_tiles_are_one_chain_per_output() {
     }
 }
 
-fn check_dot<Q: Quants>(
-    kernel: fn(Dot<'_>),
-    isa: Isa,
-    put: fn(&mut [u8], usize, &[u8]),
-    weight: fn(&[u8], usize) -> i32,
-) {
+/// A block with the extremes of a format in its first lanes.
+fn random_block(random: &mut Random, format: WeightFormat, lane: usize) -> Block {
+    let mut bytes = vec![[0x80, 0x7f, 0xff, 0][lane.min(3)]; format.spec().block_bytes];
+    if lane > 3 {
+        bytes.fill_with(|| random.next() as u8);
+    }
+    let mut block = Block::EMPTY;
+    (format.spec().integers.unwrap().unpack)(&bytes, &mut block);
+    block.d = f16::from_f32(random.value());
+    if block.dmin != f16::ZERO {
+        block.dmin = f16::from_f32(random.value());
+    }
+    block
+}
+
+/// What the specification makes of one row and output.
+fn specified(format: WeightFormat, blocks: &[Block], x: &[i8], groups: &[Group]) -> f32 {
+    let size = format.spec().integers.unwrap().group;
+    let values = format.spec().block_values;
+    let mut acc = 0.0;
+    for (g, x) in x.chunks(size).enumerate() {
+        let (block, first) = (&blocks[g * size / values], g * size % values);
+        let w = &block.quants[first..first + size];
+        let sum = x.iter().zip(w).map(|(x, w)| i32::from(*x) * i32::from(*w)).sum();
+        let Group { scale, scaled_sum, .. } = groups[g * size / GROUP];
+        acc = arithmetic::add_group(acc, sum, block.scale(first / size), scale);
+        acc = arithmetic::add_minimum(acc, block.minimum(first / size), scaled_sum);
+    }
+    acc
+}
+
+fn check_dot<Q: Quants>(kernel: fn(Dot<'_>), isa: Isa, format: WeightFormat) {
     let mut random = Random(2);
-    let block = Q::BYTES / LANES;
-    for rows in [1, 2, 3, 7, 8, 9, 15, 17] {
-        for groups in [1, 2, 5] {
-            let mut quants = vec![0; groups * Q::BYTES];
-            let mut blocks = vec![vec![0u8; block]; groups * LANES];
-            for (i, block) in blocks.iter_mut().enumerate() {
-                // Extremes first: the largest sums there are.
-                block.fill([0x80, 0x7f, 0xff, 0][i.min(3)]);
-                if i > 3 {
-                    block.fill_with(|| random.next() as u8);
+    let values = format.spec().block_values;
+    for (rows, panels) in [(1, 1), (1, 5), (2, 3), (3, 2), (7, 1), (8, 4), (9, 2), (15, 1), (17, 3)]
+    {
+        for blocks in [1, 2, 3] {
+            let (inputs, panel) = (blocks * Q::INPUTS, blocks * Q::BYTES + LINE);
+            let mut weights = Memory::<u8>::zeroed(panels * panel);
+            let outputs: Vec<Vec<Block>> = (0..panels * LANES)
+                .map(|o| {
+                    (0..inputs / values).map(|_| random_block(&mut random, format, o)).collect()
+                })
+                .collect();
+            for (o, output) in outputs.iter().enumerate() {
+                for (b, block) in output.iter().enumerate() {
+                    let at = o / LANES * panel + b * values / Q::INPUTS * Q::BYTES;
+                    let first = b * values % Q::INPUTS;
+                    Q::put(&mut weights[at..at + Q::BYTES], o % LANES, first, block);
                 }
-                put(&mut quants[i / LANES * Q::BYTES..][..Q::BYTES], i % LANES, block);
             }
-            let scales: Vec<f16> =
-                (0..groups * LANES).map(|_| f16::from_f32(random.value())).collect();
-            let extreme = |i: usize| [127, -127][i / GROUP % 2];
-            let x: Vec<i8> = (0..rows * groups * GROUP)
-                .map(|i| if i < 2 * GROUP { extreme(i) } else { (random.next() % 255) as i8 })
+            // Extremes first: the largest sums there are.
+            let stride = inputs + LINE;
+            let x: Vec<i8> = (0..rows * stride)
+                .map(|i| if i < 2 * GROUP { [127, -127][i / GROUP] } else { random.next() as i8 })
                 .map(|q| q.max(-127))
                 .collect();
-            let x_scale = random.values(rows * groups);
-            let x_sum: Vec<i32> =
-                x.chunks(GROUP).map(|x| x.iter().map(|q| i32::from(*q)).sum()).collect();
-            let mut wanted = vec![0.0; rows * LANES];
-            for (i, acc) in wanted.iter_mut().enumerate() {
-                let (r, lane) = (i / LANES, i % LANES);
-                for g in 0..groups {
-                    let x = &x[(r * groups + g) * GROUP..][..GROUP];
-                    let w = &blocks[g * LANES + lane];
-                    let sum = x.iter().enumerate().map(|(k, x)| i32::from(*x) * weight(w, k)).sum();
-                    let scale = scales[g * LANES + lane].to_f32();
-                    *acc = arithmetic::add_group(*acc, sum, scale, x_scale[r * groups + g]);
-                }
-            }
-            let mut acc = vec![0.0; rows * LANES];
+            let total = |q: &[i8]| q.iter().map(|q| i32::from(*q)).sum::<i32>();
+            let groups: Vec<Group> = x
+                .chunks(GROUP)
+                .map(|q| {
+                    let scale = random.value();
+                    let scaled_sum = arithmetic::activation_sum(scale, q);
+                    Group { scale, scaled_sum, sum: total(q), high_sum: total(&q[16..]) }
+                })
+                .collect();
+            let width = panels * LANES;
+            let mut acc = vec![0.0; rows * width];
             kernel(Dot {
                 rows,
-                groups,
+                panels,
+                blocks,
                 x: &x,
-                x_stride: groups * GROUP,
-                x_scale: &x_scale,
-                x_sum: &x_sum,
-                scales: &scales,
-                quants: &quants,
+                x_stride: stride,
+                groups: &groups,
+                weights: &weights,
+                panel,
                 acc: &mut acc,
-                acc_stride: LANES,
+                acc_stride: width,
             });
-            assert_eq!(bits(&acc), bits(&wanted), "{isa} {rows} rows {groups} groups");
+            for (i, found) in acc.iter().enumerate() {
+                let (r, o) = (i / width, i % width);
+                let (x, groups) = (&x[r * stride..][..inputs], &groups[r * stride / GROUP..]);
+                let wanted = specified(format, &outputs[o], x, groups);
+                let what =
+                    format!("{isa} {format}, row {r} of {rows}, output {o}, {blocks} blocks");
+                assert_eq!(found.to_bits(), wanted.to_bits(), "{what}: {found} {wanted}");
+            }
         }
     }
 }
@@ -160,25 +194,12 @@ fn check_dot<Q: Quants>(
 #[test]
 fn integer_tiles_are_exact_at_the_extremes() {
     for table in tables() {
-        check_dot::<q8_0::Q8_0>(table.dot_q8_0, table.isa, q8_0::put, |block, k| {
-            i32::from(block[k].cast_signed())
-        });
-        check_dot::<q4_0::Q4_0>(table.dot_q4_0, table.isa, q4_0::put, |block, k| {
-            i32::from(block[k % 16] >> (k / 16 * 4) & 15) - 8
-        });
+        check_dot::<Q8_0>(table.dot_q8_0, table.isa, WeightFormat::Q8_0);
+        check_dot::<Q4_0>(table.dot_q4_0, table.isa, WeightFormat::Q4_0);
+        check_dot::<Q4K>(table.dot_q4_k, table.isa, WeightFormat::Q4K);
+        check_dot::<Q5K>(table.dot_q5_k, table.isa, WeightFormat::Q5K);
+        check_dot::<Q6K>(table.dot_q6_k, table.isa, WeightFormat::Q6K);
     }
-}
-
-#[test]
-fn quantised_layouts_return_what_was_put() {
-    let mut group = vec![0; q8_0::Q8_0::BYTES];
-    let block: Vec<u8> = (0..32).map(|i| 120 + i * 7 % 31).collect();
-    q8_0::put(&mut group, 5, &block);
-    assert!((0..32).all(|k| q8_0::get(&group, 5, k) == i32::from(block[k].cast_signed())));
-    let mut group = vec![0; q4_0::Q4_0::BYTES];
-    q4_0::put(&mut group, 9, &block[..16]);
-    let weight = |k: usize| i32::from(block[k % 16] >> (k / 16 * 4) & 15) - 8;
-    assert!((0..32).all(|k| q4_0::get(&group, 9, k) == weight(k)));
 }
 
 #[test]
@@ -192,17 +213,21 @@ fn quantisation_equals_the_specification() {
                 x[..32].fill(1e-31);
             }
             let groups = len.div_ceil(GROUP);
-            let mut quants = vec![1; groups * GROUP];
-            let (mut scales, mut sums) = (vec![0.0; groups], vec![0; groups]);
-            let (q, s, n) = (&mut quants[..], &mut scales[..], &mut sums[..]);
-            (table.quantize)(Quantize { x: &x, quants: q, scales: s, sums: n });
+            // One more group than there are values for.
+            let mut quants = vec![1; (groups + 1) * GROUP];
+            let mut found = vec![Group { scale: 1.0, ..Group::default() }; groups + 1];
+            (table.quantize)(Quantize { x: &x, quants: &mut quants, groups: &mut found });
+            assert_eq!(found.pop(), Some(Group::default()));
             let (mut q, mut s) = (vec![0; len], vec![0.0; groups]);
             arithmetic::quantize_row(&x, &mut q, &mut s);
             assert_eq!(quants[..len], q, "{} {len}", table.isa);
             assert!(quants[len..].iter().all(|q| *q == 0));
-            assert_eq!(bits(&scales), bits(&s));
-            for (sum, q) in sums.iter().zip(quants.chunks(GROUP)) {
-                assert_eq!(*sum, q.iter().map(|q| i32::from(*q)).sum::<i32>());
+            for ((found, q), scale) in found.iter().zip(quants.chunks(GROUP)).zip(s) {
+                let total = |q: &[i8]| q.iter().map(|q| i32::from(*q)).sum::<i32>();
+                assert_eq!(found.scale.to_bits(), scale.to_bits());
+                assert_eq!((found.sum, found.high_sum), (total(q), total(&q[16..])));
+                let scaled_sum = arithmetic::activation_sum(scale, q);
+                assert_eq!(found.scaled_sum.to_bits(), scaled_sum.to_bits());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Sixteen lanes in two 256-bit registers.
+//! Sixteen lanes in two 256-bit registers, for AVX2 with and without VNNI.
 //!
 //! Every `unsafe` block below calls intrinsics of AVX2, FMA or F16C, which the token proves to be
 //! present; loads and stores go through references to arrays of exactly the size accessed, and ask
@@ -6,50 +6,146 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_NLT_UQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1,
-    _mm_loadu_si128, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
-    _mm256_and_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps,
-    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps,
-    _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16,
-    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_ps,
+    _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm_prefetch, _mm256_abs_epi8,
+    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32,
+    _mm256_div_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_slli_epi32,
+    _mm256_srl_epi16, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_ps,
+    _mm256_xor_si256,
 };
 
 use half::{bf16, f16};
 
 use super::{LANES, Simd};
-use crate::isa::Avx2;
-
-/// The even and the odd bytes of 32, each as 16 words: words that pair up within a 32-bit lane.
-#[derive(Clone, Copy)]
-pub(crate) struct Words {
-    even: __m256i,
-    odd: __m256i,
-}
-
-impl Words {
-    #[inline(always)]
-    fn new(_proof: Avx2, bytes: __m256i) -> Self {
-        // SAFETY: the token proves AVX2.
-        unsafe {
-            let even = _mm256_and_si256(bytes, _mm256_set1_epi16(255));
-            Self { even, odd: _mm256_srli_epi16::<8>(bytes) }
-        }
-    }
-}
+use crate::isa::{Avx2, AvxVnni};
 
 /// Applies an intrinsic to both halves.
 macro_rules! both {
     ($f:expr, $($a:expr),+) => {
-        // SAFETY: the token proves AVX2, FMA and F16C.
+        // SAFETY: the token proves AVX2, FMA and F16C, and the level its own.
         unsafe { [$f($($a[0]),+), $f($($a[1]),+)] }
     };
 }
 
-impl Simd for Avx2 {
+/// What levels of 256-bit registers differ in: products of bytes.
+pub(crate) trait Products: Copy {
+    /// Sixteen sums on their way.
+    type P: Copy;
+
+    /// As [`Simd::start`].
+    fn start(self, value: i32) -> Self::P;
+    /// As [`Simd::dot`], with `x` in every lane.
+    fn dot(self, sum: Self::P, weights: [__m256i; 2], x: __m256i) -> Self::P;
+    /// As [`Simd::start_bytes`].
+    fn start_bytes(self, x_sum: i32) -> Self::P;
+    /// As [`Simd::dot_bytes`].
+    fn dot_bytes(self, sum: Self::P, weights: [__m256i; 2], x: __m256i) -> Self::P;
+    /// As [`Simd::carry`].
+    fn carry(self, sum: Self::P) -> Self::P;
+    /// As [`Simd::finish`].
+    fn finish(self, sum: Self::P) -> [__m256i; 2];
+}
+
+/// Sums of AVX2: of adjacent products in 16 bits, and of all before in 32.
+#[derive(Clone, Copy)]
+pub(crate) struct Sums {
+    narrow: [__m256i; 2],
+    wide: [__m256i; 2],
+}
+
+impl Products for Avx2 {
+    type P = Sums;
+
+    #[inline(always)]
+    fn start(self, value: i32) -> Sums {
+        // SAFETY: the token proves AVX2.
+        unsafe { Sums { narrow: [_mm256_setzero_si256(); 2], wide: [_mm256_set1_epi32(value); 2] } }
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: Sums, weights: [__m256i; 2], x: __m256i) -> Sums {
+        let products = both!(_mm256_maddubs_epi16, weights, [x; 2]);
+        Sums { narrow: both!(_mm256_add_epi16, sum.narrow, products), ..sum }
+    }
+
+    #[inline(always)]
+    fn start_bytes(self, _x_sum: i32) -> Sums {
+        Products::start(self, 0)
+    }
+
+    /// Two products of a magnitude and a byte of the other's sign just fit 16 bits: `2 * 128 * 127`.
+    #[inline(always)]
+    fn dot_bytes(self, sum: Sums, weights: [__m256i; 2], x: __m256i) -> Sums {
+        // SAFETY: the token proves AVX2.
+        let (offset, ones) = unsafe { (_mm256_set1_epi8(-128), _mm256_set1_epi16(1)) };
+        let signed = both!(_mm256_xor_si256, weights, [offset; 2]);
+        let magnitudes = both!(_mm256_abs_epi8, signed);
+        let x = both!(_mm256_sign_epi8, [x; 2], signed);
+        let products = both!(_mm256_maddubs_epi16, magnitudes, x);
+        let products = both!(_mm256_madd_epi16, products, [ones; 2]);
+        Sums { wide: both!(_mm256_add_epi32, sum.wide, products), ..sum }
+    }
+
+    #[inline(always)]
+    fn carry(self, sum: Sums) -> Sums {
+        // SAFETY: the token proves AVX2.
+        let zero = unsafe { _mm256_setzero_si256() };
+        Sums { narrow: [zero; 2], wide: Products::finish(self, sum) }
+    }
+
+    #[inline(always)]
+    fn finish(self, sum: Sums) -> [__m256i; 2] {
+        // SAFETY: the token proves AVX2.
+        let ones = unsafe { _mm256_set1_epi16(1) };
+        let products = both!(_mm256_madd_epi16, sum.narrow, [ones; 2]);
+        both!(_mm256_add_epi32, sum.wide, products)
+    }
+}
+
+impl Products for AvxVnni {
+    type P = [__m256i; 2];
+
+    #[inline(always)]
+    fn start(self, value: i32) -> Self::P {
+        // SAFETY: the token proves AVX2.
+        unsafe { [_mm256_set1_epi32(value); 2] }
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: Self::P, weights: [__m256i; 2], x: __m256i) -> Self::P {
+        both!(_mm256_dpbusd_avx_epi32, sum, weights, [x; 2])
+    }
+
+    #[inline(always)]
+    fn start_bytes(self, x_sum: i32) -> Self::P {
+        Products::start(self, -128 * x_sum)
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::P, weights: [__m256i; 2], x: __m256i) -> Self::P {
+        Products::dot(self, sum, weights, x)
+    }
+
+    #[inline(always)]
+    fn carry(self, sum: Self::P) -> Self::P {
+        sum
+    }
+
+    #[inline(always)]
+    fn finish(self, sum: Self::P) -> [__m256i; 2] {
+        sum
+    }
+}
+
+impl<T: Products> Simd for T {
     type F = [__m256; 2];
     type I = [__m256i; 2];
-    type B = [Words; 2];
+    type B = [__m256i; 2];
+    type P = T::P;
 
     const FLOAT_TILE: usize = 4;
     const DOT_ROWS: usize = 2;
@@ -142,7 +238,9 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn pow2(self, n: Self::F) -> Self::F {
-        let (n, bias) = (both!(_mm256_cvtps_epi32, n), self.splat_i32(127));
+        // SAFETY: the token proves AVX2.
+        let bias = unsafe { [_mm256_set1_epi32(127); 2] };
+        let n = both!(_mm256_cvtps_epi32, n);
         let biased = both!(_mm256_add_epi32, n, bias);
         let shifted = both!(_mm256_slli_epi32::<23>, biased);
         both!(_mm256_castsi256_ps, shifted)
@@ -171,63 +269,86 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn splat_i32(self, value: i32) -> Self::I {
-        // SAFETY: the token proves AVX2.
-        unsafe { [_mm256_set1_epi32(value); 2] }
-    }
-
-    #[inline(always)]
     fn to_float(self, a: Self::I) -> Self::F {
         both!(_mm256_cvtepi32_ps, a)
     }
 
     #[inline(always)]
-    fn load_bytes(self, from: &[u8; 4 * LANES]) -> Self::B {
-        // SAFETY: the token proves AVX2; 32 bytes are read from each half.
-        let (low, high) = unsafe {
-            (
-                _mm256_loadu_si256(from.as_ptr().cast()),
-                _mm256_loadu_si256(from[32..].as_ptr().cast()),
-            )
+    fn load_u8(self, from: &[u8; LANES]) -> Self::F {
+        // SAFETY: the token proves AVX2; 8 bytes are read from each half.
+        let bytes = unsafe {
+            [_mm_loadl_epi64(from.as_ptr().cast()), _mm_loadl_epi64(from[8..].as_ptr().cast())]
         };
-        [Words::new(self, low), Words::new(self, high)]
+        let wide = both!(_mm256_cvtepu8_epi32, bytes);
+        both!(_mm256_cvtepi32_ps, wide)
     }
 
     #[inline(always)]
-    fn load_nibbles(self, from: &[u8; 4 * LANES]) -> (Self::B, Self::B) {
-        // SAFETY: the token proves AVX2; 32 bytes are read from each half.
-        unsafe {
-            let mask = _mm256_set1_epi8(15);
-            let a = _mm256_loadu_si256(from.as_ptr().cast());
-            let b = _mm256_loadu_si256(from[32..].as_ptr().cast());
-            let (a_high, b_high) = (_mm256_srli_epi16::<4>(a), _mm256_srli_epi16::<4>(b));
-            let low = [_mm256_and_si256(a, mask), _mm256_and_si256(b, mask)];
-            let high = [_mm256_and_si256(a_high, mask), _mm256_and_si256(b_high, mask)];
-            (
-                [Words::new(self, low[0]), Words::new(self, low[1])],
-                [Words::new(self, high[0]), Words::new(self, high[1])],
-            )
-        }
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F {
+        // SAFETY: the token proves AVX2; 8 bytes are read from each half.
+        let bytes = unsafe {
+            [_mm_loadl_epi64(from.as_ptr().cast()), _mm_loadl_epi64(from[8..].as_ptr().cast())]
+        };
+        let wide = both!(_mm256_cvtepi8_epi32, bytes);
+        both!(_mm256_cvtepi32_ps, wide)
     }
 
-    /// Multiplies as words: `maddubs`, the obvious instruction, saturates at 16 bits.
     #[inline(always)]
-    fn dot(self, sum: Self::I, weights: Self::B, x: [i8; 4]) -> Self::I {
-        // SAFETY: the token proves AVX2. Products of a byte and a signed byte fit 16 x 16 -> 32 bits.
-        unsafe {
-            let x = _mm256_set1_epi32(i32::from_ne_bytes(x.map(i8::cast_unsigned)));
-            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x));
-            let odd = _mm256_srai_epi16::<8>(x);
-            let low = _mm256_add_epi32(
-                _mm256_madd_epi16(weights[0].even, even),
-                _mm256_madd_epi16(weights[0].odd, odd),
-            );
-            let high = _mm256_add_epi32(
-                _mm256_madd_epi16(weights[1].even, even),
-                _mm256_madd_epi16(weights[1].odd, odd),
-            );
-            [_mm256_add_epi32(sum[0], low), _mm256_add_epi32(sum[1], high)]
-        }
+    fn load_bytes(self, from: &[u8; 4 * LANES]) -> Self::B {
+        let halves: [_; 2] = [from.as_ptr().cast(), from[32..].as_ptr().cast()];
+        both!(_mm256_loadu_si256, halves)
+    }
+
+    #[inline(always)]
+    fn nibbles(self, bytes: Self::B) -> (Self::B, Self::B) {
+        // SAFETY: the token proves AVX2.
+        let mask = unsafe { [_mm256_set1_epi8(15); 2] };
+        let high = both!(_mm256_srli_epi16::<4>, bytes);
+        (both!(_mm256_and_si256, bytes, mask), both!(_mm256_and_si256, high, mask))
+    }
+
+    #[inline(always)]
+    fn or_bits(self, low: Self::B, high: Self::B, left: i32, mask: i8) -> Self::B {
+        // SAFETY: the token proves AVX2.
+        let (count, mask) =
+            unsafe { ([_mm_cvtsi32_si128(left.abs()); 2], [_mm256_set1_epi8(mask); 2]) };
+        let shifted = if left >= 0 {
+            both!(_mm256_sll_epi16, high, count)
+        } else {
+            both!(_mm256_srl_epi16, high, count)
+        };
+        let bits = both!(_mm256_and_si256, shifted, mask);
+        both!(_mm256_or_si256, low, bits)
+    }
+
+    #[inline(always)]
+    fn start(self, value: i32) -> Self::P {
+        Products::start(self, value)
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        Products::dot(self, sum, weights, four(x))
+    }
+
+    #[inline(always)]
+    fn start_bytes(self, x_sum: i32) -> Self::P {
+        Products::start_bytes(self, x_sum)
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        Products::dot_bytes(self, sum, weights, four(x))
+    }
+
+    #[inline(always)]
+    fn carry(self, sum: Self::P) -> Self::P {
+        Products::carry(self, sum)
+    }
+
+    #[inline(always)]
+    fn finish(self, sum: Self::P) -> Self::I {
+        Products::finish(self, sum)
     }
 
     #[inline(always)]
@@ -235,4 +356,11 @@ impl Simd for Avx2 {
         // SAFETY: the token proves AVX2, which includes SSE; a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
+}
+
+/// Four bytes in every lane.
+#[inline(always)]
+fn four(x: [i8; 4]) -> __m256i {
+    // SAFETY: called from levels whose token proves AVX2.
+    unsafe { _mm256_set1_epi32(i32::from_ne_bytes(x.map(i8::cast_unsigned))) }
 }

@@ -6,13 +6,14 @@
 
 use std::arch::x86_64::{
     __m512, __m512i, _CMP_NLT_UQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1,
-    _mm_prefetch, _mm_storeu_si128, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
-    _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_mov_ps,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_roundscale_ps, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps,
-    _mm512_xor_ps,
+    _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128, _mm256_loadu_si256,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbusd_epi32,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_mov_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_roundscale_ps, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_sll_epi16, _mm512_slli_epi32, _mm512_srl_epi16,
+    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_xor_ps,
 };
 
 use half::{bf16, f16};
@@ -24,6 +25,7 @@ impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
     type B = __m512i;
+    type P = __m512i;
 
     const FLOAT_TILE: usize = 16;
     const DOT_ROWS: usize = 8;
@@ -139,12 +141,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn splat_i32(self, value: i32) -> Self::I {
-        // SAFETY: the token proves AVX-512.
-        unsafe { _mm512_set1_epi32(value) }
-    }
-
-    #[inline(always)]
     fn to_float(self, a: Self::I) -> Self::F {
         // SAFETY: the token proves AVX-512.
         unsafe { _mm512_cvtepi32_ps(a) }
@@ -157,8 +153,19 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn load_nibbles(self, from: &[u8; 4 * LANES]) -> (Self::B, Self::B) {
-        let bytes = self.load_bytes(from);
+    fn load_u8(self, from: &[u8; LANES]) -> Self::F {
+        // SAFETY: the token proves AVX-512; 16 bytes are read.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F {
+        // SAFETY: the token proves AVX-512; 16 bytes are read.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, bytes: Self::B) -> (Self::B, Self::B) {
         // SAFETY: the token proves AVX-512.
         unsafe {
             let mask = _mm512_set1_epi8(15);
@@ -168,10 +175,49 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn dot(self, sum: Self::I, weights: Self::B, x: [i8; 4]) -> Self::I {
+    fn or_bits(self, low: Self::B, high: Self::B, left: i32, mask: i8) -> Self::B {
+        // SAFETY: the token proves AVX-512.
+        unsafe {
+            let shifted = if left >= 0 {
+                _mm512_sll_epi16(high, _mm_cvtsi32_si128(left))
+            } else {
+                _mm512_srl_epi16(high, _mm_cvtsi32_si128(-left))
+            };
+            _mm512_or_si512(low, _mm512_and_si512(shifted, _mm512_set1_epi8(mask)))
+        }
+    }
+
+    #[inline(always)]
+    fn start(self, value: i32) -> Self::P {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
         let x = i32::from_ne_bytes(x.map(i8::cast_unsigned));
         // SAFETY: the token proves AVX-512 VNNI. The instruction sums in 32 bits without saturating.
         unsafe { _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(x)) }
+    }
+
+    #[inline(always)]
+    fn start_bytes(self, x_sum: i32) -> Self::P {
+        self.start(-128 * x_sum)
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        self.dot(sum, weights, x)
+    }
+
+    #[inline(always)]
+    fn carry(self, sum: Self::P) -> Self::P {
+        sum
+    }
+
+    #[inline(always)]
+    fn finish(self, sum: Self::P) -> Self::I {
+        sum
     }
 
     #[inline(always)]

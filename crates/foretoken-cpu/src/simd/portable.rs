@@ -20,6 +20,7 @@ impl Simd for Portable {
     type F = [f32; LANES];
     type I = [i32; LANES];
     type B = [u8; 4 * LANES];
+    type P = [i32; LANES];
 
     const FLOAT_TILE: usize = 1;
     const DOT_ROWS: usize = 1;
@@ -109,11 +110,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn splat_i32(self, value: i32) -> Self::I {
-        [value; LANES]
-    }
-
-    #[inline(always)]
     fn to_float(self, a: Self::I) -> Self::F {
         lanes!(|i| a[i] as f32)
     }
@@ -124,8 +120,18 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn load_nibbles(self, from: &[u8; 4 * LANES]) -> (Self::B, Self::B) {
-        let (mut low, mut high) = (*from, *from);
+    fn load_u8(self, from: &[u8; LANES]) -> Self::F {
+        lanes!(|i| f32::from(from[i]))
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F {
+        lanes!(|i| f32::from(from[i]))
+    }
+
+    #[inline(always)]
+    fn nibbles(self, bytes: Self::B) -> (Self::B, Self::B) {
+        let (mut low, mut high) = (bytes, bytes);
         for (low, high) in low.iter_mut().zip(&mut high) {
             *low &= 15;
             *high >>= 4;
@@ -134,12 +140,46 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn dot(self, mut sum: Self::I, weights: Self::B, x: [i8; 4]) -> Self::I {
+    fn or_bits(self, mut low: Self::B, high: Self::B, left: i32, mask: i8) -> Self::B {
+        for (low, high) in low.iter_mut().zip(high) {
+            let shifted = if left >= 0 { high << left } else { high >> -left };
+            *low |= shifted & mask.cast_unsigned();
+        }
+        low
+    }
+
+    #[inline(always)]
+    fn start(self, value: i32) -> Self::P {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    fn dot(self, mut sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
         for (lane, sum) in sum.iter_mut().enumerate() {
             for (i, x) in x.iter().enumerate() {
                 *sum += i32::from(weights[4 * lane + i]) * i32::from(*x);
             }
         }
+        sum
+    }
+
+    #[inline(always)]
+    fn start_bytes(self, x_sum: i32) -> Self::P {
+        [-128 * x_sum; LANES]
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        self.dot(sum, weights, x)
+    }
+
+    #[inline(always)]
+    fn carry(self, sum: Self::P) -> Self::P {
+        sum
+    }
+
+    #[inline(always)]
+    fn finish(self, sum: Self::P) -> Self::I {
         sum
     }
 

@@ -17,6 +17,7 @@ pub(super) const F32: QuantSpec = QuantSpec {
         largest: f32::MAX,
         run: |values, bytes| encode(values, bytes, f32::to_le_bytes),
     }),
+    integers: None,
 };
 
 pub(super) const F16: QuantSpec = QuantSpec {
@@ -30,6 +31,7 @@ pub(super) const F16: QuantSpec = QuantSpec {
         largest: f16::MAX.to_f32_const(),
         run: |values, bytes| encode(values, bytes, |x| f16::from_f32(x).to_le_bytes()),
     }),
+    integers: None,
 };
 
 pub(super) const BF16: QuantSpec = QuantSpec {
@@ -43,6 +45,7 @@ pub(super) const BF16: QuantSpec = QuantSpec {
         largest: bf16::MAX.to_f32_const(),
         run: |values, bytes| encode(values, bytes, |x| bf16::from_f32(x).to_le_bytes()),
     }),
+    integers: None,
 };
 
 fn decode<const N: usize>(bytes: &[u8], values: &mut [f32], one: impl Fn([u8; N]) -> f32) {

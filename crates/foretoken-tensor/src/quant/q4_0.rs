@@ -3,7 +3,7 @@
 
 use half::f16;
 
-use super::{Encoder, QuantSpec, extreme, inverse, read_f16};
+use super::{Block, Encoder, Integers, QuantSpec, extreme, inverse, read_f16};
 use crate::WeightFormat;
 
 pub(super) const SPEC: QuantSpec = QuantSpec {
@@ -12,21 +12,20 @@ pub(super) const SPEC: QuantSpec = QuantSpec {
     gguf_type: 2,
     block_values: VALUES,
     block_bytes: BYTES,
-    decode,
+    decode: |bytes, values| super::decode(&SPEC, bytes, values),
     encoder: Some(Encoder { largest: 8.0 * f16::MAX.to_f32_const(), run: encode }),
+    integers: Some(Integers { group: VALUES, unpack }),
 };
 
 const VALUES: usize = 32;
 const HALF: usize = VALUES / 2;
 const BYTES: usize = 2 + HALF;
 
-fn decode(bytes: &[u8], values: &mut [f32]) {
-    for (block, values) in bytes.chunks_exact(BYTES).zip(values.chunks_exact_mut(VALUES)) {
-        let d = read_f16(block);
-        for (j, &byte) in block[2..].iter().enumerate() {
-            values[j] = d * (f32::from(byte & 15) - 8.0);
-            values[j + HALF] = d * (f32::from(byte >> 4) - 8.0);
-        }
+fn unpack(bytes: &[u8], block: &mut Block) {
+    block.d = read_f16(bytes);
+    for (j, byte) in bytes[2..].iter().enumerate() {
+        block.quants[j] = (byte & 15).cast_signed() - 8;
+        block.quants[j + HALF] = (byte >> 4).cast_signed() - 8;
     }
 }
 

@@ -4,7 +4,7 @@
 //! Block: f16 `d`, f16 `dmin`, 12 bytes of scales and minima, 128 bytes of nibbles. Each 32 bytes
 //! of these hold two groups, one in the low nibbles and the next in the high ones.
 
-use super::{QuantSpec, read_f16};
+use super::{Block, Integers, QuantSpec, read_f16};
 use crate::WeightFormat;
 
 pub(super) const SPEC: QuantSpec = QuantSpec {
@@ -13,41 +13,41 @@ pub(super) const SPEC: QuantSpec = QuantSpec {
     gguf_type: 12,
     block_values: VALUES,
     block_bytes: BYTES,
-    decode,
+    decode: |bytes, values| super::decode(&SPEC, bytes, values),
     encoder: None,
+    integers: Some(Integers { group: GROUP, unpack }),
 };
 
 const VALUES: usize = 256;
-const BYTES: usize = 4 + SCALES + VALUES / 2;
-/// Bytes of eight packed 6-bit scales and minima.
-pub(super) const SCALES: usize = 12;
+const BYTES: usize = HEAD + VALUES / 2;
+/// Values per group.
+pub(super) const GROUP: usize = 32;
+/// Bytes of both factors and of eight packed 6-bit scales and minima.
+pub(super) const HEAD: usize = 4 + 12;
 
-fn decode(bytes: &[u8], values: &mut [f32]) {
-    for (block, values) in bytes.chunks_exact(BYTES).zip(values.chunks_exact_mut(VALUES)) {
-        let (head, nibbles) = block.split_at(4 + SCALES);
-        let (d, dmin) = (read_f16(head), read_f16(&head[2..]));
-        for (group, values) in values.chunks_exact_mut(32).enumerate() {
-            let (scale, minimum) = scale_and_minimum(&head[4..], group);
-            let (scale, minimum) = (d * scale, dmin * minimum);
-            for (&byte, value) in nibbles[32 * (group / 2)..].iter().zip(values) {
-                let q = byte >> (4 * (group % 2)) & 15;
-                *value = scale * f32::from(q) - minimum;
-            }
+fn unpack(bytes: &[u8], block: &mut Block) {
+    let (head, nibbles) = bytes.split_at(HEAD);
+    unpack_head(head, block);
+    for (g, quants) in block.quants.chunks_exact_mut(GROUP).enumerate() {
+        for (quant, byte) in quants.iter_mut().zip(&nibbles[GROUP * (g / 2)..]) {
+            *quant = (byte >> (4 * (g % 2)) & 15).cast_signed();
         }
     }
 }
 
-/// The 6-bit scale and minimum of one of the eight groups of a `Q4_K` or `Q5_K` block.
+/// Factors, scales and minima of a `Q4_K` or `Q5_K` block.
 ///
-/// Bytes 0 to 3 and 4 to 7 hold those of groups 0 to 3 in their low six bits; bytes 8 to 11 hold
-/// the low four bits of groups 4 to 7 (scale low, minimum high), whose upper two are the top bits
-/// of bytes 0 to 7.
-pub(super) fn scale_and_minimum(packed: &[u8], group: usize) -> (f32, f32) {
-    let (scale, minimum) = if group < 4 {
-        (packed[group] & 63, packed[group + 4] & 63)
-    } else {
-        let low = packed[group + 4];
-        (low & 15 | packed[group - 4] >> 6 << 4, low >> 4 | packed[group] >> 6 << 4)
-    };
-    (f32::from(scale), f32::from(minimum))
+/// Of the twelve bytes, 0 to 3 and 4 to 7 hold the scales and minima of groups 0 to 3 in their low six
+/// bits; 8 to 11 hold the low four bits of groups 4 to 7 (scale low, minimum high), whose upper two are the
+/// top bits of bytes 0 to 7.
+pub(super) fn unpack_head(head: &[u8], block: &mut Block) {
+    (block.d, block.dmin) = (read_f16(head), read_f16(&head[2..]));
+    let packed = &head[4..];
+    for g in 0..4 {
+        let (scale, minimum, low) = (packed[g], packed[g + 4], packed[g + 8]);
+        block.scales[g] = (scale & 63).cast_signed();
+        block.minima[g] = minimum & 63;
+        block.scales[g + 4] = (low & 15 | scale >> 6 << 4).cast_signed();
+        block.minima[g + 4] = low >> 4 | minimum >> 6 << 4;
+    }
 }

@@ -4,7 +4,8 @@
 //! Block: f16 `d`, f16 `dmin`, 12 bytes of scales and minima, 32 bytes of fifth bits (bit `g` of
 //! byte `l` belongs to value `l` of group `g`), 128 bytes of nibbles as in `Q4_K`.
 
-use super::{QuantSpec, q4_k::SCALES, q4_k::scale_and_minimum, read_f16};
+use super::q4_k::{GROUP, HEAD, unpack_head};
+use super::{Block, Integers, QuantSpec};
 use crate::WeightFormat;
 
 pub(super) const SPEC: QuantSpec = QuantSpec {
@@ -13,27 +14,23 @@ pub(super) const SPEC: QuantSpec = QuantSpec {
     gguf_type: 13,
     block_values: VALUES,
     block_bytes: BYTES,
-    decode,
+    decode: |bytes, values| super::decode(&SPEC, bytes, values),
     encoder: None,
+    integers: Some(Integers { group: GROUP, unpack }),
 };
 
 const VALUES: usize = 256;
 const BITS: usize = 32;
-const BYTES: usize = 4 + SCALES + BITS + VALUES / 2;
+const BYTES: usize = HEAD + BITS + VALUES / 2;
 
-fn decode(bytes: &[u8], values: &mut [f32]) {
-    for (block, values) in bytes.chunks_exact(BYTES).zip(values.chunks_exact_mut(VALUES)) {
-        let (head, quants) = block.split_at(4 + SCALES);
-        let (bits, nibbles) = quants.split_at(BITS);
-        let (d, dmin) = (read_f16(head), read_f16(&head[2..]));
-        for (group, values) in values.chunks_exact_mut(32).enumerate() {
-            let (scale, minimum) = scale_and_minimum(&head[4..], group);
-            let (scale, minimum) = (d * scale, dmin * minimum);
-            let nibbles = &nibbles[32 * (group / 2)..];
-            for ((&byte, &bits), value) in nibbles.iter().zip(bits).zip(values) {
-                let q = byte >> (4 * (group % 2)) & 15 | (bits >> group & 1) << 4;
-                *value = scale * f32::from(q) - minimum;
-            }
+fn unpack(bytes: &[u8], block: &mut Block) {
+    let (head, quants) = bytes.split_at(HEAD);
+    let (bits, nibbles) = quants.split_at(BITS);
+    unpack_head(head, block);
+    for (g, quants) in block.quants.chunks_exact_mut(GROUP).enumerate() {
+        let nibbles = &nibbles[GROUP * (g / 2)..];
+        for ((quant, byte), bits) in quants.iter_mut().zip(nibbles).zip(bits) {
+            *quant = (byte >> (4 * (g % 2)) & 15 | (bits >> g & 1) << 4).cast_signed();
         }
     }
 }

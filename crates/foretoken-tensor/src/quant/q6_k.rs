@@ -6,7 +6,7 @@
 //! bytes of the half (low, high), quarters 1 and 3 the second; quarter `k` has the bits from `2 k`
 //! on of the half's 32 bytes of bit pairs.
 
-use super::{QuantSpec, read_f16};
+use super::{Block, Integers, QuantSpec, read_f16};
 use crate::WeightFormat;
 
 pub(super) const SPEC: QuantSpec = QuantSpec {
@@ -15,25 +15,26 @@ pub(super) const SPEC: QuantSpec = QuantSpec {
     gguf_type: 14,
     block_values: VALUES,
     block_bytes: BYTES,
-    decode,
+    decode: |bytes, values| super::decode(&SPEC, bytes, values),
     encoder: None,
+    integers: Some(Integers { group: 16, unpack }),
 };
 
 const VALUES: usize = 256;
 const BYTES: usize = 128 + 64 + 16 + 2;
 
-fn decode(bytes: &[u8], values: &mut [f32]) {
-    for (block, values) in bytes.chunks_exact(BYTES).zip(values.chunks_exact_mut(VALUES)) {
-        let (nibbles, rest) = block.split_at(128);
-        let (pairs, rest) = rest.split_at(64);
-        let (scales, d) = rest.split_at(16);
-        let d = read_f16(d);
-        for (i, value) in values.iter_mut().enumerate() {
-            let (half, quarter, l) = (i / 128, i % 128 / 32, i % 32);
-            let low = nibbles[64 * half + 32 * (quarter % 2) + l] >> (4 * (quarter / 2)) & 15;
-            let high = pairs[32 * half + l] >> (2 * quarter) & 3;
-            let scale = d * f32::from(scales[i / 16].cast_signed());
-            *value = scale * (f32::from(low | high << 4) - 32.0);
-        }
+fn unpack(bytes: &[u8], block: &mut Block) {
+    let (nibbles, rest) = bytes.split_at(128);
+    let (pairs, rest) = rest.split_at(64);
+    let (scales, d) = rest.split_at(16);
+    block.d = read_f16(d);
+    for (scale, byte) in block.scales.iter_mut().zip(scales) {
+        *scale = byte.cast_signed();
+    }
+    for (i, quant) in block.quants.iter_mut().enumerate() {
+        let (half, quarter, l) = (i / 128, i % 128 / 32, i % 32);
+        let low = nibbles[64 * half + 32 * (quarter % 2) + l] >> (4 * (quarter / 2)) & 15;
+        let high = pairs[32 * half + l] >> (2 * quarter) & 3;
+        *quant = (low | high << 4).cast_signed() - 32;
     }
 }

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{Encoder, QuantSpec, extreme, inverse, read_f16};
+use super::{Block, Encoder, Integers, QuantSpec, extreme, inverse, read_f16};
 use crate::WeightFormat;
 
 pub(super) const SPEC: QuantSpec = QuantSpec {
@@ -11,19 +11,18 @@ pub(super) const SPEC: QuantSpec = QuantSpec {
     gguf_type: 8,
     block_values: VALUES,
     block_bytes: BYTES,
-    decode,
+    decode: |bytes, values| super::decode(&SPEC, bytes, values),
     encoder: Some(Encoder { largest: 127.0 * f16::MAX.to_f32_const(), run: encode }),
+    integers: Some(Integers { group: VALUES, unpack }),
 };
 
 const VALUES: usize = 32;
 const BYTES: usize = 34;
 
-fn decode(bytes: &[u8], values: &mut [f32]) {
-    for (block, values) in bytes.chunks_exact(BYTES).zip(values.chunks_exact_mut(VALUES)) {
-        let d = read_f16(block);
-        for (&q, value) in block[2..].iter().zip(values) {
-            *value = d * f32::from(q.cast_signed());
-        }
+fn unpack(bytes: &[u8], block: &mut Block) {
+    block.d = read_f16(bytes);
+    for (quant, byte) in block.quants.iter_mut().zip(&bytes[2..]) {
+        *quant = byte.cast_signed();
     }
 }
 
