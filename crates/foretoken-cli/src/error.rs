@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use foretoken::{Error as EngineError, ModelError, ParamError, TokenizerError};
+use foretoken::{Error as EngineError, ModelError, PackError, ParamError, TokenizerError};
 
 /// Why a command ends.
 #[derive(Debug)]
@@ -34,6 +34,11 @@ impl Error {
     /// A file that cannot be read.
     pub(crate) fn read(file: &Path, cause: impl Display) -> Self {
         Self::Failure(format!("cannot read `{}`: {cause}", file.display()))
+    }
+
+    /// A file that cannot be written.
+    pub(crate) fn write(file: &Path, cause: impl Display) -> Self {
+        Self::Failure(format!("cannot write `{}`: {cause}", file.display()))
     }
 
     /// The same mistake, naming the flag or file that led to it.
@@ -122,6 +127,8 @@ impl From<EngineError> for Error {
             EngineError::EmptyStop => "--stop",
             EngineError::NoTokens => "--max-tokens",
             EngineError::Option { option, .. } => option_flag(option),
+            EngineError::Depth { .. } => "--depth",
+            EngineError::Model(ModelError::Pack(PackError::Block { .. })) => "--quant",
             EngineError::Vocabulary { .. } => return Self::failure(cause).context("--draft-model"),
             _ => return Self::failure(cause),
         };
@@ -154,6 +161,8 @@ fn option_flag(option: &str) -> &'static str {
         "typical acceptance" => "--typical-threshold and --typical-alpha",
         "context" => "--context",
         "threads" => "--threads",
+        "rows" => "--rows",
+        "rounds" => "--rounds",
         _ => "the command line",
     }
 }

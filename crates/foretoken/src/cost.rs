@@ -15,7 +15,7 @@ use foretoken_core::DraftTree;
 use foretoken_model::{ForwardError, SequenceId, Target, Wants};
 
 pub use cache::{CostCache, MeasureCost};
-pub use forward::{DepthCost, ForwardBench, ForwardCost, ForwardOptions, RowCost, Subject, Sweep};
+pub use forward::{DepthCost, ForwardBench, ForwardCost, ForwardOptions, Passes, RowCost, Subject};
 pub use shapes::{SHAPES, Shape};
 
 /// Seconds of a pass over its number of new rows, at the start of a text.

@@ -41,7 +41,7 @@ mod session;
 
 pub use cost::{
     CostCache, CostCurve, DepthCost, ForwardBench, ForwardCost, ForwardOptions, MeasureCost,
-    RowCost, SHAPES, Shape, Subject, Sweep,
+    Passes, RowCost, SHAPES, Shape, Subject,
 };
 pub use drafters::{DRAFTERS, Needs};
 pub use engine::Engine;
@@ -61,7 +61,7 @@ pub use foretoken_model::{
     HubEnvironment, LoadProgress, Message, ModelError, ModelSource, ModelSpec, OpenOptions,
     OutputHead, ParseSpecial, Rope, RopeScaling, Target, Tokenizer, TokenizerError, UnknownKeys,
 };
-pub use foretoken_tensor::{KvType, QUANTS, Reach, WeightFormat};
+pub use foretoken_tensor::{KvType, PackError, QUANTS, Reach, WeightFormat};
 
 /// The example in the README compiles.
 #[cfg(doctest)]

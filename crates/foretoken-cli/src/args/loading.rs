@@ -59,12 +59,14 @@ pub(super) fn formats() -> impl TypedValueParser<Value = WeightFormat> {
     PossibleValuesParser::new(names).try_map(|name| name.parse::<WeightFormat>())
 }
 
-fn kv_types() -> impl TypedValueParser<Value = KvType> {
+/// Types of keys and values, by name.
+pub(crate) fn kv_types() -> impl TypedValueParser<Value = KvType> {
     let names = KvType::ALL.iter().map(|kv_type| kv_type.name());
     PossibleValuesParser::new(names).try_map(|name| KvType::parse(&name).ok_or("unknown type"))
 }
 
-fn levels() -> impl TypedValueParser<Value = Isa> {
+/// Instruction set levels, by name.
+pub(crate) fn levels() -> impl TypedValueParser<Value = Isa> {
     let names = Isa::ALL.iter().map(|isa| isa.name());
     PossibleValuesParser::new(names).try_map(|name| Isa::parse(&name).ok_or("unknown level"))
 }

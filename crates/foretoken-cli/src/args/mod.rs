@@ -7,10 +7,10 @@ mod sampling;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, generate, inspect, run, score, tokenize};
+use crate::commands::{bench, completions, generate, inspect, run, score, tokenize};
 
 pub(crate) use drafting::DraftArgs;
-pub(crate) use loading::LoadArgs;
+pub(crate) use loading::{LoadArgs, kv_types, levels};
 pub(crate) use prompt::{PromptArgs, TextArgs};
 pub(crate) use sampling::SamplingArgs;
 
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Tokenize(tokenize::Args),
     /// What a model's files say, without loading weights
     Inspect(inspect::Args),
+    /// Measure what passes cost on this machine
+    Bench(Box<bench::Args>),
     /// Print a script that completes commands in a shell
     Completions(completions::Args),
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod generate;
 pub(crate) mod inspect;
@@ -18,6 +19,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Score(args) => score::run(args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(*args),
         Command::Completions(args) => completions::run(&args),
     }
 }

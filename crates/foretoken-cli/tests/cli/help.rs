@@ -3,11 +3,23 @@ use super::foretoken;
 /// Help is part of the interface: a change of a name or default shows here.
 #[test]
 fn help_of_every_command() {
-    for command in ["", "generate", "run", "score", "tokenize", "inspect", "completions"] {
+    const COMMANDS: [&str; 10] = [
+        "",
+        "generate",
+        "run",
+        "score",
+        "tokenize",
+        "inspect",
+        "completions",
+        "bench",
+        "bench forward",
+        "bench curve",
+    ];
+    for command in COMMANDS {
         let arguments: Vec<_> = command.split(' ').filter(|word| !word.is_empty()).collect();
         let run = foretoken(&[&arguments[..], &["--help"]].concat());
         assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{command}");
-        let name = if command.is_empty() { "foretoken" } else { command };
+        let name = if command.is_empty() { "foretoken" } else { &command.replace(' ', "-") };
         insta::assert_snapshot!(format!("help-{name}"), run.stdout);
     }
 }

@@ -1,6 +1,7 @@
 //! The command as its users meet it: output, errors and exit codes, each run a process of its own.
 
 mod bad_input;
+mod bench;
 mod help;
 mod lossless;
 mod models;

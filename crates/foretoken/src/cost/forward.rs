@@ -17,7 +17,7 @@ use foretoken_model::{
 use foretoken_tensor::{CHUNK, KvType, WeightFormat};
 
 use super::{Shape, chain, time_pass};
-use crate::Error;
+use crate::{EngineOptions, Error};
 
 /// Least sweeps of a measurement.
 const SWEEPS: usize = 5;
@@ -31,7 +31,7 @@ pub enum Subject {
     Model(ModelSource),
 }
 
-/// How it is loaded.
+/// How it is loaded and measured.
 #[derive(Debug, Clone)]
 pub struct ForwardOptions {
     /// What is measured.
@@ -47,11 +47,13 @@ pub struct ForwardOptions {
     pub isa: Option<Isa>,
     /// What to do about configuration keys a model's family does not know.
     pub unknown_keys: UnknownKeys,
+    /// What to measure.
+    pub passes: Passes,
 }
 
 /// Which passes are measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sweep {
+pub struct Passes {
     /// Positions already in the KV cache.
     pub depths: Vec<usize>,
     /// Numbers of new rows, between 1 and 1024.
@@ -99,6 +101,8 @@ pub struct ForwardBench {
     name: String,
     weight_bytes: usize,
     warnings: Vec<String>,
+    format: WeightFormat,
+    passes: Passes,
     sweep: ReadSweep,
 }
 
@@ -110,36 +114,63 @@ struct Case {
     seconds: Vec<f64>,
 }
 
+impl ForwardOptions {
+    /// Finds passes that cannot be measured within `context` positions.
+    fn check(&self, context: usize) -> Result<(), Error> {
+        let out_of = |option, value: usize, bound| {
+            Err(Error::Option { option, value: value.to_string(), bound })
+        };
+        let Passes { depths, rows, rounds } = &self.passes;
+        if let Some(&rows) = rows.iter().find(|rows| !(1..=MAX_NODES).contains(*rows)) {
+            return out_of("rows", rows, "between 1 and 1024");
+        }
+        if *rounds == 0 {
+            return out_of("rounds", 0, "at least 1");
+        }
+        if let Some(threads) = self.threads.filter(|n| n.get() > EngineOptions::MAX_THREADS) {
+            return out_of("threads", threads.get(), "between 1 and 1024");
+        }
+        let most = |values: &[usize]| values.iter().copied().max().unwrap_or(0);
+        let (depth, rows) = (most(depths), most(rows).max(1));
+        if depth.saturating_add(rows) > context {
+            return Err(Error::Depth { depth, rows, context });
+        }
+        Ok(())
+    }
+}
+
 impl ForwardBench {
     /// Loads what is to be measured, telling `progress` its name and how many of its matrices are packed.
+    /// Mistakes in what is asked for are found before that.
     pub fn load(
         options: &ForwardOptions,
         progress: &mut dyn FnMut(&str, LoadProgress),
     ) -> Result<Self, Error> {
-        let threads = options.threads.unwrap_or_else(default_threads);
-        let backend = Arc::new(CpuBackend::new(CpuOptions { threads, isa: options.isa }));
         match &options.subject {
             Subject::Shape(shape) => {
+                let spec = shape.spec();
+                options.check(spec.context)?;
                 let format = options.format.unwrap_or(WeightFormat::Bf16);
-                let weights = RandomWeights::new(shape.spec(), format).map_err(ModelError::from)?;
-                let parts = (shape.name.to_owned(), Vec::new());
-                Self::pack(backend, &weights, parts, (None, options.kv_type), progress)
+                let weights = RandomWeights::new(spec, format).map_err(ModelError::from)?;
+                // Packed as stored: formats that nothing encodes have no other way in.
+                Self::pack(options, (shape.name, &weights), None, progress)
             }
             Subject::Model(source) => {
                 let open = OpenOptions { unknown_keys: options.unknown_keys };
                 let checkpoint = Checkpoint::open(source, &open)?;
-                let parts = (checkpoint.name().to_owned(), checkpoint.warnings().to_vec());
-                let formats = (options.format, options.kv_type);
-                Self::pack(backend, &checkpoint, parts, formats, progress)
+                options.check(checkpoint.spec().context)?;
+                let named = (checkpoint.name(), &checkpoint as &dyn WeightSource);
+                let mut bench = Self::pack(options, named, options.format, progress)?;
+                bench.warnings = checkpoint.warnings().to_vec();
+                Ok(bench)
             }
         }
     }
 
     fn pack(
-        backend: Arc<CpuBackend>,
-        source: &dyn WeightSource,
-        (name, warnings): (String, Vec<String>),
-        (format, kv_type): (Option<WeightFormat>, Option<KvType>),
+        options: &ForwardOptions,
+        (name, source): (&str, &dyn WeightSource),
+        format: Option<WeightFormat>,
         progress: &mut dyn FnMut(&str, LoadProgress),
     ) -> Result<Self, Error> {
         let packed = |stored| format.unwrap_or_else(|| running_format(stored));
@@ -149,13 +180,24 @@ impl ForwardBench {
         };
         let stored = matrices(source, |stored| format.unwrap_or(stored))?;
         let weight_bytes = stored.iter().filter(read).map(|(_, bytes)| bytes).sum();
+        let threads = options.threads.unwrap_or_else(default_threads);
+        let backend = Arc::new(CpuBackend::new(CpuOptions { threads, isa: options.isa }));
         // Blocks are allocated as they are needed.
         let cache_positions = Some(usize::MAX);
+        let kv_type = options.kv_type;
         let load = LoadOptions { format, kv_type, context: None, cache_positions };
-        let mut progress = |step| progress(&name, step);
+        let mut progress = |step| progress(name, step);
         let model = Model::load(Arc::clone(&backend), source, load, &mut progress)?;
-        let sweep = ReadSweep::new(&backend);
-        Ok(Self { backend, model, name, weight_bytes, warnings, sweep })
+        Ok(Self {
+            sweep: ReadSweep::new(&backend),
+            backend,
+            model,
+            name: name.to_owned(),
+            format: format.unwrap_or_else(|| source.stored_format()),
+            weight_bytes,
+            warnings: Vec::new(),
+            passes: options.passes.clone(),
+        })
     }
 
     /// The name of the shape or model.
@@ -174,6 +216,11 @@ impl ForwardBench {
         self.weight_bytes
     }
 
+    /// The source format of most of the weights.
+    pub fn format(&self) -> WeightFormat {
+        self.format
+    }
+
     /// Worker threads.
     pub fn threads(&self) -> usize {
         self.backend.threads()
@@ -184,23 +231,14 @@ impl ForwardBench {
         self.backend.isa()
     }
 
-    /// The model.
-    pub fn target(&self) -> &dyn Target {
-        &self.model
-    }
-
     /// Measures, telling `progress` how many rounds are over and how many there are, the first a warm-up.
-    pub fn run(
-        &mut self,
-        sweep: &Sweep,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<ForwardCost, Error> {
-        self.check(sweep)?;
-        let mut cases = self.cases(sweep)?;
-        let sweeps = SWEEPS.div_ceil(sweep.rounds);
+    pub fn run(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<ForwardCost, Error> {
+        let mut cases = self.cases()?;
+        let rounds = self.passes.rounds;
+        let sweeps = SWEEPS.div_ceil(rounds);
         let mut read = f64::INFINITY;
-        for round in 0..=sweep.rounds {
-            progress(round, sweep.rounds + 1);
+        for round in 0..=rounds {
+            progress(round, rounds + 1);
             for _ in 0..sweeps {
                 read = read.min(self.sweep.run(&self.backend).as_secs_f64());
             }
@@ -219,33 +257,13 @@ impl ForwardBench {
         for case in &mut cases {
             case.seconds.sort_by(f64::total_cmp);
         }
-        let depths = sweep.depths.iter().map(|&depth| self.at_depth(sweep, &cases, depth));
-        let depths = depths.collect();
+        let depths = self.passes.depths.iter().map(|&depth| self.at_depth(&cases, depth)).collect();
         let mut sequences: Vec<_> = cases.iter().map(|case| case.sequence).collect();
         sequences.dedup();
         for sequence in sequences {
             self.model.close(sequence);
         }
         Ok(ForwardCost { read_rate: self.sweep.bytes() as f64 / read, depths })
-    }
-
-    fn check(&self, sweep: &Sweep) -> Result<(), Error> {
-        let out_of = |option, value: usize, bound| {
-            Err(Error::Option { option, value: value.to_string(), bound })
-        };
-        if let Some(&rows) = sweep.rows.iter().find(|rows| !(1..=MAX_NODES).contains(*rows)) {
-            return out_of("rows", rows, "between 1 and 1024");
-        }
-        if sweep.rounds == 0 {
-            return out_of("rounds", 0, "at least 1");
-        }
-        let depth = sweep.depths.iter().copied().max().unwrap_or(0);
-        let rows = sweep.rows.iter().copied().max().unwrap_or(1);
-        let context = self.model.context();
-        if depth.saturating_add(rows) > context {
-            return Err(Error::Depth { depth, rows, context });
-        }
-        check_memory(self.kv_bytes(depth))
     }
 
     /// Bytes of the keys and values of so many positions.
@@ -256,16 +274,16 @@ impl ForwardBench {
     }
 
     /// Every pass: at each depth the rows asked for and one, and one row at depth 0 to compare with.
-    fn cases(&mut self, sweep: &Sweep) -> Result<Vec<Case>, Error> {
+    fn cases(&mut self) -> Result<Vec<Case>, Error> {
+        let Passes { depths, rows, rounds } = self.passes.clone();
         let vocab = self.model.spec().vocab;
-        let deepest = sweep.depths.iter().copied().max().unwrap_or(0);
-        let filled = self.fill(deepest)?;
+        let filled = self.fill(depths.iter().copied().max().unwrap_or(0))?;
         let mut wanted: Vec<(usize, usize)> = Vec::new();
-        for &depth in &sweep.depths {
+        for &depth in &depths {
             wanted.push((depth, 1));
-            wanted.extend(sweep.rows.iter().map(|&rows| (depth, rows)));
+            wanted.extend(rows.iter().map(|&rows| (depth, rows)));
         }
-        if sweep.depths.len() > 1 {
+        if depths.len() > 1 {
             wanted.push((0, 1));
         }
         wanted.sort_unstable();
@@ -277,7 +295,7 @@ impl ForwardBench {
                 _ => self.model.fork(filled),
             };
             self.model.truncate(sequence, depth);
-            let seconds = Vec::with_capacity(sweep.rounds);
+            let seconds = Vec::with_capacity(rounds);
             cases.push(Case { sequence, depth, tree: chain(rows, vocab), seconds });
         }
         self.model.close(filled);
@@ -286,6 +304,7 @@ impl ForwardBench {
 
     /// A sequence of `depth` positions: one pass, and copies of what it wrote.
     fn fill(&mut self, depth: usize) -> Result<SequenceId, Error> {
+        check_memory(self.kv_bytes(depth))?;
         let sequence = self.model.open();
         let rows = depth.min(CHUNK);
         if rows > 0 {
@@ -299,7 +318,7 @@ impl ForwardBench {
         Ok(sequence)
     }
 
-    fn at_depth(&self, sweep: &Sweep, cases: &[Case], depth: usize) -> DepthCost {
+    fn at_depth(&self, cases: &[Case], depth: usize) -> DepthCost {
         let seconds = |depth, rows| {
             let case = cases.iter().find(|case| case.depth == depth && case.tree.len() == rows);
             median(&case.expect("what was asked for was measured").seconds)
@@ -309,11 +328,11 @@ impl ForwardBench {
             let seconds = seconds(depth, rows);
             RowCost { rows, seconds, ratio: seconds / one }
         };
-        let kv_rate = (sweep.depths.len() > 1 && depth > 0)
+        let kv_rate = (self.passes.depths.len() > 1 && depth > 0)
             .then(|| one - seconds(0, 1))
             .filter(|&longer| longer > 0.0)
             .map(|longer| self.kv_bytes(depth) as f64 / longer);
-        DepthCost { depth, rows: sweep.rows.iter().map(row).collect(), kv_rate }
+        DepthCost { depth, rows: self.passes.rows.iter().map(row).collect(), kv_rate }
     }
 }
 

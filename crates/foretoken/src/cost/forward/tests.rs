@@ -4,7 +4,11 @@ use crate::Error;
 const TINY: Shape =
     Shape { name: "tiny", hidden: 256, layers: 2, heads: 8, kv_heads: 2, head_size: 32, ffn: 512 };
 
-fn load(shape: &'static Shape, format: Option<WeightFormat>) -> Result<ForwardBench, Error> {
+fn load(
+    shape: &'static Shape,
+    format: Option<WeightFormat>,
+    passes: Passes,
+) -> Result<ForwardBench, Error> {
     let options = ForwardOptions {
         subject: Subject::Shape(shape),
         format,
@@ -12,12 +16,18 @@ fn load(shape: &'static Shape, format: Option<WeightFormat>) -> Result<ForwardBe
         threads: NonZeroUsize::new(2),
         isa: None,
         unknown_keys: UnknownKeys::Refuse,
+        passes,
     };
     ForwardBench::load(&options, &mut |_, _| {})
 }
 
-fn sweep(depths: &[usize], rows: &[usize]) -> Sweep {
-    Sweep { depths: depths.to_vec(), rows: rows.to_vec(), rounds: 2 }
+fn passes(depths: &[usize], rows: &[usize]) -> Passes {
+    Passes { depths: depths.to_vec(), rows: rows.to_vec(), rounds: 2 }
+}
+
+/// A loaded model of the smallest shape.
+fn tiny(format: Option<WeightFormat>, passes: Passes) -> ForwardBench {
+    load(&TINY, format, passes).expect("a bench")
 }
 
 #[test]
@@ -33,16 +43,16 @@ fn weight_bytes_are_those_of_the_source_format_with_the_head_once() {
         (Some(WeightFormat::Q5K), 5.5),
         (Some(WeightFormat::Q6K), 6.5625),
     ] {
-        let bench = load(&TINY, format).expect("a bench");
+        let bench = tiny(format, passes(&[0], &[1]));
         assert_eq!(bench.weight_bytes() as f64, f64::from(weights) * bits / 8.0, "{format:?}");
     }
 }
 
 #[test]
 fn every_pass_asked_for_is_measured() {
-    let mut bench = load(&TINY, Some(WeightFormat::Q8_0)).expect("a bench");
+    let mut bench = tiny(Some(WeightFormat::Q8_0), passes(&[130, 0], &[4, 2]));
     let mut steps = Vec::new();
-    let cost = bench.run(&sweep(&[130, 0], &[4, 2]), &mut |done, total| steps.push((done, total)));
+    let cost = bench.run(&mut |done, total| steps.push((done, total)));
     let cost = cost.expect("room");
     assert_eq!(steps, [(0, 3), (1, 3), (2, 3)]);
     assert!(cost.read_rate > 1e8, "{}", cost.read_rate);
@@ -55,13 +65,13 @@ fn every_pass_asked_for_is_measured() {
     }
     assert_eq!(cost.depths[1].kv_rate, None);
     // Sequences are numbered from 0 again: every one was closed.
-    let fresh = load(&TINY, None).expect("a bench").model.open();
+    let fresh = tiny(None, passes(&[0], &[1])).model.open();
     assert_eq!(bench.model.open(), fresh);
 }
 
 #[test]
 fn a_filled_sequence_holds_its_first_positions_again() {
-    let mut bench = load(&TINY, Some(WeightFormat::Q8_0)).expect("a bench");
+    let mut bench = tiny(Some(WeightFormat::Q8_0), passes(&[0], &[1]));
     let sequence = bench.fill(150).expect("room");
     assert_eq!(bench.model.committed(sequence), 150);
     let key = |position| {
@@ -76,21 +86,22 @@ fn a_filled_sequence_holds_its_first_positions_again() {
 
 #[test]
 fn mistakes_are_named() {
-    let mut bench = load(&TINY, Some(WeightFormat::Q8_0)).expect("a bench");
-    let mut refuse = |plan| bench.run(&plan, &mut |_, _| {}).expect_err("a mistake").to_string();
-    assert_eq!(refuse(sweep(&[0], &[0])), "rows is 0; it must be between 1 and 1024");
-    assert_eq!(refuse(sweep(&[0], &[1025])), "rows is 1025; it must be between 1 and 1024");
+    let refuse = |passes| load(&TINY, None, passes).err().expect("a mistake").to_string();
+    assert_eq!(refuse(passes(&[0], &[0])), "rows is 0; it must be between 1 and 1024");
+    assert_eq!(refuse(passes(&[0], &[1025])), "rows is 1025; it must be between 1 and 1024");
     assert_eq!(
-        refuse(sweep(&[131_070], &[1, 8])),
+        refuse(passes(&[131_070], &[1, 8])),
         "131070 positions and 8 rows do not fit the context of 131072; choose fewer"
     );
     assert_eq!(
-        refuse(Sweep { rounds: 0, ..sweep(&[0], &[1]) }),
+        refuse(Passes { rounds: 0, ..passes(&[0], &[1]) }),
         "rounds is 0; it must be at least 1"
     );
     let smol = Shape::parse("smol-135m").expect("a shape");
-    let error =
-        load(smol, Some(WeightFormat::Q4K)).err().expect("576 is no whole block").to_string();
+    let error = load(smol, Some(WeightFormat::Q4K), passes(&[0], &[1]))
+        .err()
+        .expect("576 is no whole block")
+        .to_string();
     assert!(error.ends_with("no multiple of its block of 256"), "{error}");
 }
 
