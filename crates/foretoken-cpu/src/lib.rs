@@ -171,7 +171,7 @@ impl Backend for CpuBackend {
         }
         let run = Run { table: &self.table, program, weights, pass, activations, kv };
         run.check();
-        self.pool.run(&|worker| run.work(worker));
+        self.pool.run_job(&run);
     }
 
     fn row<'a>(&self, activations: &'a CpuActivations, buffer: BufferId, row: usize) -> &'a [f32] {

@@ -83,7 +83,7 @@ impl CpuMatrix {
         if bytes > 0 {
             let panels = Mutex::new(data.chunks_exact_mut(bytes).enumerate());
             let failure = Mutex::new(None::<(usize, PackError)>);
-            pool.run(&|_| {
+            pool.run(pool.workers(), &|_| {
                 let mut packer = Packer { converter: converter.clone(), format, rows };
                 let mut row = vec![0; packer.converter.row_bytes()];
                 loop {

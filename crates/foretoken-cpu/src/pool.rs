@@ -1,32 +1,39 @@
-//! The thread pool: every thread runs the whole job, with barriers between its phases.
+//! The thread pool: a job is a row of phases, a phase is a number of units, and any thread may do any unit.
 //!
-//! The caller is worker 0. A waiting thread spins for some tens of microseconds, which covers the
-//! phases of a pass and the host's work between two passes; then it yields, so that more threads than
-//! cores still make progress; then it sleeps, so that an idle pool costs nothing. A panic in one
-//! worker releases the others from their barriers and is re-raised in the caller.
+//! A phase is over when its units are done, not when every thread has arrived, and the thread that does
+//! the last one begins the next phase. A thread looks at the job only while it holds a unit of it, so one that
+//! the system holds up between two units is missed by nobody, not even at the end of the job; one that
+//! is held up within a unit delays the others by that unit. A thread without work polls for a moment, which
+//! covers the phases of a pass and the host's work between two passes, and then sleeps: it never
+//! yields, for a busy neighbour would keep the core for milliseconds. Work wakes no more threads than can run
+//! at once, so those beyond the cores sleep on. The caller is worker 0. After a panic the units
+//! that are left do nothing, and the caller re-raises it.
 //!
 //! Why not a work-stealing pool: a pass has over a hundred phases of some microseconds each, and
-//! dispatching each through a general scheduler costs 5 to 15 us where a barrier costs half of one.
+//! dispatching each through a general scheduler costs 5 to 15 us where a phase here costs a quarter of one.
 
 use std::any::Any;
-use std::cell::UnsafeCell;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::PoisonError;
 
 use crate::os;
+use sync::{
+    Arc, AtomicBool, AtomicU64, AtomicUsize, Builder, Cell, JoinHandle, Mutex, MutexGuard,
+    Ordering, Thread, fence, patience,
+};
 
-/// Polls before a thread yields: about 50 us where a pause takes 25 ns.
-const SPINS: u32 = 2000;
-/// Polls when there are more threads than the machine runs at once.
-const SPINS_OVERSUBSCRIBED: u32 = 20;
-/// Yields before a thread sleeps.
-const YIELDS: u32 = 20;
+mod sync;
 
-type Job<'a> = dyn Fn(&Worker<'_>) + Sync + 'a;
+/// What a pool runs. Phases follow one another; what one wrote, the next reads.
+pub(crate) trait Job: Sync {
+    /// Units of a phase for so many workers; a phase without any is skipped. `None` behind the last.
+    fn units(&self, phase: usize, workers: usize) -> Option<usize>;
+
+    /// Does the worker's unit of a phase, without waiting for another.
+    fn unit(&self, phase: usize, worker: &Worker<'_>);
+}
 
 /// A pool of threads that run one job at a time together.
 #[derive(Debug)]
@@ -37,128 +44,90 @@ pub(crate) struct Pool {
     turn: Mutex<()>,
 }
 
-/// One thread's part in a job.
+/// One thread with one unit.
 #[derive(Debug)]
 pub(crate) struct Worker<'a> {
     index: usize,
+    unit: usize,
+    units: usize,
     shared: &'a Shared,
 }
 
 #[derive(Debug)]
 struct Shared {
-    workers: usize,
-    spins: u32,
-    job: JobCell,
-    stopping: AtomicBool,
-    /// Advanced when a job is ready, and to stop.
-    start: Signal,
-    /// Workers other than the caller that have not finished the job.
-    running: Line<AtomicUsize>,
-    /// Advanced when `running` reaches zero.
-    done: Signal,
-    /// Workers that reached the current barrier.
-    arrived: Line<AtomicUsize>,
-    /// Advanced when all have, and when a worker panics.
-    phase: Signal,
-    /// Next item of the current phase, see [`Worker::claim`].
-    cursor: Line<AtomicUsize>,
+    /// Advanced with each phase: a number of the phase that is never used again, one of the flags,
+    /// and in the low bits the units that nobody has claimed. The one word on which threads agree.
+    state: Line<AtomicU64>,
+    /// Units of the phase that are not done.
+    unfinished: Line<AtomicUsize>,
+    /// Written while no unit is unfinished, read by threads that hold one.
+    phase: Cell<Option<Phase>>,
     panicked: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// One per worker.
+    seats: Box<[Line<Seat>]>,
+    asleep: AtomicUsize,
+    /// Threads that can run at once.
+    hardware: usize,
 }
 
-/// The job of the moment; written by the caller while the workers wait for `start`.
-struct JobCell(UnsafeCell<Option<*const Job<'static>>>);
+const UNCLAIMED: u64 = (1 << 22) - 1;
+/// No job runs.
+const IDLE: u64 = 1 << 22;
+/// No job will.
+const STOPPED: u64 = 1 << 23;
+const ADVANCE: u64 = 1 << 24;
 
-// SAFETY: the pointer is written only while every worker waits for `start`, and read only between
-// that signal and the worker's decrement of `running`, for which the writer waits. The job is `Sync`.
-unsafe impl Send for JobCell {}
-// SAFETY: as above.
-unsafe impl Sync for JobCell {}
-
-impl std::fmt::Debug for JobCell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("JobCell")
-    }
+/// The phase of the moment.
+#[derive(Debug, Clone, Copy)]
+struct Phase {
+    job: *const (dyn Job + 'static),
+    index: usize,
+    units: usize,
 }
 
-/// Keeps a counter that every worker hammers on a cache line (pair) of its own.
+/// Where a worker sleeps.
+#[derive(Debug, Default)]
+struct Seat {
+    asleep: AtomicBool,
+    thread: Mutex<Option<Thread>>,
+}
+
+/// Keeps what several threads hammer on a cache line (pair) of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Line<T>(T);
 
-/// A counter that threads wait on.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Signal {
-    count: AtomicU32,
-    sleepers: AtomicU32,
-    lock: Mutex<()>,
-    wake: Condvar,
-}
-
-/// Unwinds a worker whose colleague panicked; never shown to anyone.
-struct Abandoned;
+// SAFETY: the pointer is used by holders of a unit only, for whose units `Pool::run_job` waits while it
+// borrows the job; the job is `Sync`. The cell is read by holders of a unit, and written by the one
+// thread that begins a phase, when there are none.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Signal {
-    fn seen(&self) -> u32 {
-        self.count.load(Ordering::SeqCst)
-    }
-
-    fn advance(&self) {
-        self.count.fetch_add(1, Ordering::SeqCst);
-        // In the single order of these operations either a sleeper's registration precedes this load
-        // and it is woken, or the count was advanced before it looks and it does not sleep.
-        if self.sleepers.load(Ordering::SeqCst) != 0 {
-            drop(lock(&self.lock));
-            self.wake.notify_all();
-        }
-    }
-
-    fn wait(&self, seen: u32, spins: u32) {
-        for turn in 0..spins + YIELDS {
-            if self.count.load(Ordering::Acquire) != seen {
-                return;
-            }
-            if turn < spins { std::hint::spin_loop() } else { thread::yield_now() }
-        }
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
-        let mut guard = lock(&self.lock);
-        while self.count.load(Ordering::SeqCst) == seen {
-            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(guard);
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 impl Pool {
     /// Starts `threads - 1` threads.
     pub(crate) fn new(threads: NonZeroUsize) -> Self {
         let workers = threads.get();
-        let oversubscribed = workers > os::hardware_threads();
         let shared = Arc::new(Shared {
-            workers,
-            spins: if oversubscribed { SPINS_OVERSUBSCRIBED } else { SPINS },
-            job: JobCell(UnsafeCell::new(None)),
-            stopping: AtomicBool::new(false),
-            start: Signal::default(),
-            running: Line::default(),
-            done: Signal::default(),
-            arrived: Line::default(),
-            phase: Signal::default(),
-            cursor: Line::default(),
+            state: Line(AtomicU64::new(IDLE)),
+            unfinished: Line::default(),
+            phase: Cell::new(None),
             panicked: AtomicBool::new(false),
             panic: Mutex::new(None),
+            seats: (0..workers).map(|_| Line::default()).collect(),
+            asleep: AtomicUsize::new(0),
+            hardware: os::hardware_threads(),
         });
         let threads = (1..workers)
             .map(|index| {
                 let shared = Arc::clone(&shared);
                 let name = format!("foretoken-cpu-{index}");
-                let thread = thread::Builder::new().name(name).spawn(move || shared.serve(index));
+                let thread = Builder::new().name(name).spawn(move || shared.serve(index, STOPPED));
                 thread.expect("the operating system starts a thread")
             })
             .collect();
@@ -167,37 +136,35 @@ impl Pool {
 
     /// Threads, the caller's included.
     pub(crate) fn workers(&self) -> usize {
-        self.shared.workers
+        self.shared.seats.len()
     }
 
-    /// Runs `job` on every thread, the caller's included, and returns when all have finished.
+    /// Runs a job of one phase.
+    pub(crate) fn run(&self, units: usize, work: &(dyn Fn(&Worker<'_>) + Sync)) {
+        self.run_job(&Single { units, work });
+    }
+
+    /// Runs a job on every thread, the caller's included, and returns when it is done.
     /// Callers on several threads take turns; a job must not run another.
     ///
     /// # Panics
     /// With the first panic of the job.
-    pub(crate) fn run(&self, job: &Job<'_>) {
-        let _turn = lock(&self.turn);
+    pub(crate) fn run_job(&self, job: &dyn Job) {
+        let turn = lock(&self.turn);
         let shared = &*self.shared;
-        shared.arrived.0.store(0, Ordering::Relaxed);
-        shared.cursor.0.store(0, Ordering::Relaxed);
-        shared.running.0.store(shared.workers - 1, Ordering::Relaxed);
-        let finished = shared.done.seen();
-        // SAFETY: only the lifetime changes; the pointer is forgotten before this function returns,
-        // and until then no worker is left that could use it.
-        let erased: *const Job<'static> =
-            unsafe { std::mem::transmute::<&Job<'_>, &Job<'static>>(job) };
-        // SAFETY: every worker waits for `start`, so nobody reads the cell.
-        unsafe { *shared.job.0.get() = Some(erased) };
-        shared.start.advance();
-        shared.perform(0, job);
-        if shared.workers > 1 {
-            shared.done.wait(finished, shared.spins);
+        // SAFETY: only the lifetime changes. The pointer is used by threads that hold a unit of the job,
+        // and this function returns when none is unfinished and no phase follows.
+        let job = unsafe { std::mem::transmute::<&dyn Job, &'static dyn Job>(job) };
+        // SAFETY: the job is borrowed by this function.
+        if let Some(first) = unsafe { shared.next(job, 0) } {
+            shared.begin(first);
+            shared.perform(0, first.units);
+            shared.serve(0, IDLE);
         }
-        // SAFETY: every worker has finished the job and waits for `start`.
-        unsafe { *shared.job.0.get() = None };
-        if shared.panicked.swap(false, Ordering::SeqCst)
-            && let Some(payload) = lock(&shared.panic).take()
-        {
+        shared.panicked.store(false, Ordering::Relaxed);
+        let panic = lock(&shared.panic).take();
+        drop(turn);
+        if let Some(payload) = panic {
             resume_unwind(payload);
         }
     }
@@ -205,8 +172,10 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        self.shared.start.advance();
+        self.shared.advance(STOPPED);
+        for index in 1..self.workers() {
+            self.shared.wake(index);
+        }
         for thread in self.threads.drain(..) {
             // A worker catches the panics of jobs, so joining cannot fail.
             let _ = thread.join();
@@ -214,83 +183,186 @@ impl Drop for Pool {
     }
 }
 
+struct Single<'a> {
+    units: usize,
+    work: &'a (dyn Fn(&Worker<'_>) + Sync),
+}
+
+impl Job for Single<'_> {
+    fn units(&self, phase: usize, _: usize) -> Option<usize> {
+        (phase == 0).then_some(self.units)
+    }
+
+    fn unit(&self, _: usize, worker: &Worker<'_>) {
+        (self.work)(worker);
+    }
+}
+
 impl Shared {
-    /// The life of a worker thread.
-    fn serve(&self, index: usize) {
-        let mut seen = 0;
+    /// Does units as a worker until the state has the flag `end`.
+    fn serve(&self, index: usize, end: u64) {
+        *lock(&self.seats[index].0.thread) = Some(sync::current());
+        let mut state = self.state.0.load(Ordering::Acquire);
+        while state & end == 0 {
+            if state & UNCLAIMED == 0 {
+                self.wait(index, state);
+            } else if self.claim(state) {
+                self.perform(index, (state & UNCLAIMED) as usize);
+            }
+            state = self.state.0.load(Ordering::Acquire);
+        }
+    }
+
+    /// Claims a unit of the phase that `state` is of. As no state comes twice, none of a later phase.
+    fn claim(&self, state: u64) -> bool {
+        let (claimed, order) = (state - 1, Ordering::Relaxed);
+        self.state.0.compare_exchange_weak(state, claimed, order, order).is_ok()
+    }
+
+    /// Does the first of the phase's last `unclaimed` units, which this thread has claimed. If no other
+    /// is unfinished then, begins the next phase with its first unit, and so on.
+    fn perform(&self, index: usize, mut unclaimed: usize) {
         loop {
-            self.start.wait(seen, self.spins);
-            // The next job starts only when this one is done, so the count rose by exactly one.
-            seen = seen.wrapping_add(1);
-            if self.stopping.load(Ordering::SeqCst) {
+            // SAFETY: this thread holds a unit, so nobody writes the cell and the job lives.
+            let Some(phase) = (unsafe { self.phase.get() }) else { return };
+            let Phase { job, index: number, units } = phase;
+            if !self.panicked.load(Ordering::Relaxed) {
+                let worker = Worker { index, unit: units - unclaimed, units, shared: self };
+                // SAFETY: as above.
+                self.guard(|| unsafe { &*job }.unit(number, &worker));
+            }
+            if self.unfinished.0.fetch_sub(1, Ordering::AcqRel) != 1 {
                 return;
             }
-            // SAFETY: between `start` and the decrement below the caller keeps the job alive and
-            // leaves the cell alone.
-            if let Some(job) = unsafe { *self.job.0.get() } {
-                // SAFETY: as above.
-                self.perform(index, unsafe { &*job });
+            // SAFETY: the job's caller waits for a state that only this thread can set now.
+            let Some(next) = (unsafe { self.next(job, number + 1) }) else {
+                self.advance(IDLE);
+                return self.wake(0);
+            };
+            self.begin(next);
+            unclaimed = next.units;
+        }
+    }
+
+    /// The first phase with a unit from `phase` on; none after a panic.
+    ///
+    /// # Safety
+    /// The job lives.
+    unsafe fn next(&self, job: *const dyn Job, phase: usize) -> Option<Phase> {
+        let next = self.guard(|| {
+            for index in phase.. {
+                // SAFETY: the caller says so.
+                let units = unsafe { &*job }.units(index, self.seats.len())?;
+                if units > 0 {
+                    assert!(units as u64 <= UNCLAIMED, "the units of a phase can be counted");
+                    return Some(Phase { job, index, units });
+                }
             }
-            if self.running.0.fetch_sub(1, Ordering::AcqRel) == 1 {
-                self.done.advance();
+            None
+        });
+        next.flatten().filter(|_| !self.panicked.load(Ordering::Relaxed))
+    }
+
+    /// Begins a phase, whose first unit is this thread's. No unit is unfinished.
+    fn begin(&self, phase: Phase) {
+        // SAFETY: nobody holds a unit, and nobody can claim one before the state advances.
+        unsafe { self.phase.set(Some(phase)) };
+        self.unfinished.0.store(phase.units, Ordering::Relaxed);
+        self.advance(phase.units as u64 - 1);
+        let mut asleep = self.asleep.load(Ordering::Relaxed);
+        let mut units = phase.units - 1;
+        for index in 0..self.seats.len() {
+            if units == 0 || asleep == 0 || self.seats.len() >= self.hardware + asleep {
+                return;
+            }
+            if self.seats[index].0.asleep.load(Ordering::Relaxed) {
+                self.wake(index);
+                (units, asleep) = (units - 1, asleep - 1);
             }
         }
     }
 
-    fn perform(&self, index: usize, job: &Job<'_>) {
-        let worker = Worker { index, shared: self };
-        let Err(payload) = catch_unwind(AssertUnwindSafe(|| job(&worker))) else { return };
-        if !payload.is::<Abandoned>() {
-            lock(&self.panic).get_or_insert(payload);
-            self.panicked.store(true, Ordering::SeqCst);
-            self.phase.advance();
+    /// Sets the state's low bits; shows what came before to those who see it.
+    fn advance(&self, low: u64) {
+        let state = self.state.0.load(Ordering::Relaxed);
+        self.state.0.store((state & !(ADVANCE - 1)).wrapping_add(ADVANCE) | low, Ordering::Release);
+        // Pairs with the one in `wait`: a thread that goes to sleep sees the new state or is seen.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Waits until the state is no longer `seen`; may return sooner.
+    fn wait(&self, index: usize, seen: u64) {
+        if patience(|| self.state.0.load(Ordering::Relaxed) != seen) {
+            return;
         }
+        let seat = &self.seats[index].0;
+        self.asleep.fetch_add(1, Ordering::Relaxed);
+        seat.asleep.swap(true, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        if self.state.0.load(Ordering::Relaxed) == seen {
+            while seat.asleep.load(Ordering::Acquire) {
+                sync::park();
+            }
+        } else {
+            self.rouse(seat);
+        }
+    }
+
+    /// Wakes a worker if it sleeps.
+    fn wake(&self, index: usize) {
+        let seat = &self.seats[index].0;
+        if self.rouse(seat)
+            && let Some(thread) = &*lock(&seat.thread)
+        {
+            thread.unpark();
+        }
+    }
+
+    /// Ends a worker's sleep, once.
+    fn rouse(&self, seat: &Seat) -> bool {
+        let slept = seat.asleep.swap(false, Ordering::AcqRel);
+        if slept {
+            self.asleep.fetch_sub(1, Ordering::Relaxed);
+        }
+        slept
+    }
+
+    /// Runs a part of a job; keeps its panic for the caller of the job.
+    fn guard<T>(&self, part: impl FnOnce() -> T) -> Option<T> {
+        let outcome = catch_unwind(AssertUnwindSafe(part));
+        outcome
+            .map_err(|payload| {
+                lock(&self.panic).get_or_insert(payload);
+                self.panicked.store(true, Ordering::Relaxed);
+            })
+            .ok()
     }
 }
 
 impl Worker<'_> {
-    /// This worker's number, below [`Worker::workers`].
+    /// This thread's number, below [`Worker::workers`].
     pub(crate) fn index(&self) -> usize {
         self.index
     }
 
-    /// Workers in the job.
+    /// Threads of the pool.
     pub(crate) fn workers(&self) -> usize {
-        self.shared.workers
+        self.shared.seats.len()
     }
 
-    /// This worker's even share of `0..items`.
+    /// This unit's number in its phase.
+    pub(crate) fn unit(&self) -> usize {
+        self.unit
+    }
+
+    /// This unit's even share of `0..items`.
     pub(crate) fn share(&self, items: usize) -> Range<usize> {
-        let bound =
-            |index: usize| (items as u128 * index as u128 / self.workers() as u128) as usize;
-        bound(self.index)..bound(self.index + 1)
-    }
-
-    /// The next unclaimed item of this phase, counted from 0; at or past the last means none is left.
-    pub(crate) fn claim(&self) -> usize {
-        self.shared.cursor.0.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Waits for every worker to get here; what they wrote is visible afterwards, and claims begin
-    /// again at 0.
-    pub(crate) fn barrier(&self) {
-        let shared = self.shared;
-        let seen = shared.phase.seen();
-        // Looked at after `seen`: a panic not visible here advances the phase past `seen`.
-        if !shared.panicked.load(Ordering::SeqCst) {
-            if shared.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == shared.workers {
-                shared.arrived.0.store(0, Ordering::Relaxed);
-                shared.cursor.0.store(0, Ordering::Relaxed);
-                shared.phase.advance();
-            } else {
-                shared.phase.wait(seen, shared.spins);
-            }
-        }
-        if shared.panicked.load(Ordering::SeqCst) {
-            resume_unwind(Box::new(Abandoned));
-        }
+        let bound = |unit: usize| (items as u128 * unit as u128 / self.units as u128) as usize;
+        bound(self.unit)..bound(self.unit + 1)
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, not(loom)))]
 mod tests;

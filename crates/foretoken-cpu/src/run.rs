@@ -1,7 +1,9 @@
-//! Running a program: every worker walks over all operators and does its part of each.
+//! Running a program as a job of the pool: two phases per operator, the first of which prepares its input
+//! where it needs that.
 //!
-//! Nothing is dispatched per operator. A barrier after each phase makes its results visible to the
-//! next; within a phase workers write disjoint parts and read nothing that is written.
+//! Within a phase units write disjoint parts and read nothing that is written. Few values make one unit:
+//! the thread that did the last unit of a phase begins the next, so small operators in a row cost no
+//! exchange between threads.
 
 use foretoken_tensor::{BlockId, BufferId, CHUNK, Op, Pass, Program, RowSet, Span, Weights};
 
@@ -10,8 +12,11 @@ use crate::activations::CpuActivations;
 use crate::kernels::attention::Attention;
 use crate::kernels::{attention, linear, rows};
 use crate::kv::CpuKv;
-use crate::pool::Worker;
+use crate::pool::{Job, Worker};
 use crate::table::KernelTable;
+
+/// Values worth a unit of an operator that treats them one by one: some hundreds of nanoseconds.
+const SHARE: usize = 4096;
 
 /// One pass.
 pub(crate) struct Run<'a> {
@@ -29,12 +34,26 @@ impl Run<'_> {
         self.pass.rows(self.activations.spec(buffer).rows)
     }
 
-    /// One worker's part.
-    pub(crate) fn work(&self, worker: &Worker<'_>) {
-        for op in self.program.ops() {
-            self.operator(worker, op);
-            worker.barrier();
+    /// Units of an operator.
+    fn operator_units(&self, op: &Op, workers: usize) -> usize {
+        match op {
+            Op::Linear { parts, .. } => linear::units(self, parts, workers),
+            Op::Attention { .. } => attention::units(self),
+            Op::Embed { out: buffer, .. }
+            | Op::RmsNorm { out: buffer, .. }
+            | Op::HeadNorm { buffer, .. }
+            | Op::Rotate { buffer, .. }
+            | Op::StoreKv { keys: buffer, .. }
+            | Op::SwiGlu { out: buffer, .. }
+            | Op::Select { out: buffer, .. }
+            | Op::Copy { out: buffer, .. } => self.shares(*buffer, workers),
         }
+    }
+
+    /// Shares of a buffer's values, two per worker at most.
+    pub(crate) fn shares(&self, buffer: BufferId, workers: usize) -> usize {
+        let values = self.rows(buffer) * self.activations.spec(buffer).width;
+        values.div_ceil(SHARE).min(2 * workers)
     }
 
     fn operator(&self, worker: &Worker<'_>, op: &Op) {
@@ -134,6 +153,30 @@ impl Run<'_> {
             Op::Copy { input, out } => same(*input, *out) && input != out,
         };
         assert!(holds, "the buffers, weights and store of an operator agree in shape: {op:?}");
+    }
+}
+
+/// Whether a phase is an operator; else it prepares the input of one.
+fn operates(phase: usize) -> bool {
+    !phase.is_multiple_of(2)
+}
+
+impl Job for Run<'_> {
+    fn units(&self, phase: usize, workers: usize) -> Option<usize> {
+        let op = self.program.ops().get(phase / 2)?;
+        Some(match op {
+            _ if operates(phase) => self.operator_units(op, workers),
+            Op::Linear { input, parts } => linear::prepare_units(self, *input, parts, workers),
+            _ => 0,
+        })
+    }
+
+    fn unit(&self, phase: usize, worker: &Worker<'_>) {
+        let op = &self.program.ops()[phase / 2];
+        match op {
+            Op::Linear { input, .. } if !operates(phase) => linear::prepare(self, worker, *input),
+            _ => self.operator(worker, op),
+        }
     }
 }
 

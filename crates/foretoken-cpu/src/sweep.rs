@@ -5,6 +5,7 @@
 //! plain portable code: a sum of 64-bit integers waits for memory at any instruction set level.
 
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::memory::Memory;
@@ -36,12 +37,9 @@ impl ReadSweep {
         let left = available_memory().map_or(MOST, |bytes| bytes / 2);
         let bytes = wanted.min(MOST).min(left).max(UNIT).next_multiple_of(UNIT);
         let values = Memory::<u64>::zeroed(bytes / size_of::<u64>());
-        backend.pool.run(&|worker: &Worker<'_>| {
-            for unit in worker.share(bytes / UNIT) {
-                let range = UNIT / 8 * unit..UNIT / 8 * (unit + 1);
-                // SAFETY: the shares of the workers are disjoint, and nobody reads meanwhile.
-                unsafe { values.part(range) }.fill(1);
-            }
+        backend.pool.run(bytes / UNIT, &|worker: &Worker<'_>| {
+            // SAFETY: the units are disjoint, and nobody reads meanwhile.
+            unsafe { values.part(part(worker)) }.fill(1);
         });
         Self { values }
     }
@@ -55,17 +53,16 @@ impl ReadSweep {
     pub fn run(&self, backend: &CpuBackend) -> Duration {
         let units = self.values.len() / (UNIT / 8);
         let started = Instant::now();
-        backend.pool.run(&|worker: &Worker<'_>| {
-            loop {
-                let unit = worker.claim();
-                if unit >= units {
-                    return;
-                }
-                black_box(sum(&self.values[UNIT / 8 * unit..UNIT / 8 * (unit + 1)]));
-            }
+        backend.pool.run(units, &|worker: &Worker<'_>| {
+            black_box(sum(&self.values[part(worker)]));
         });
         started.elapsed()
     }
+}
+
+/// The values of a worker's unit.
+fn part(worker: &Worker<'_>) -> Range<usize> {
+    UNIT / 8 * worker.unit()..UNIT / 8 * (worker.unit() + 1)
 }
 
 /// Sums the streams side by side.

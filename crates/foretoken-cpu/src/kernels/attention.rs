@@ -113,32 +113,37 @@ impl View {
     }
 }
 
-/// Runs the operator; ends at a barrier of the caller's.
+/// Units of the operator: tiles of rows times KV heads.
+pub(crate) fn units(run: &Run<'_>) -> usize {
+    let tiles = run.pass.spans().map(|span| span.depth.len().div_ceil(TILE_ROWS)).sum::<usize>();
+    tiles * run.kv.shape().kv_heads
+}
+
+/// Does a unit.
 pub(crate) fn attention(run: &Run<'_>, worker: &Worker<'_>, op: Attention) {
     match run.kv.shape().kv_type {
-        KvType::F32 => attend_all::<f32>(run, worker, op),
-        KvType::Bf16 => attend_all::<bf16>(run, worker, op),
+        KvType::F32 => attend_item::<f32>(run, worker, op),
+        KvType::Bf16 => attend_item::<bf16>(run, worker, op),
     }
 }
 
-fn attend_all<W: KvElement>(run: &Run<'_>, worker: &Worker<'_>, op: Attention) {
+fn attend_item<W: KvElement>(run: &Run<'_>, worker: &Worker<'_>, op: Attention) {
     let heads = run.kv.shape().kv_heads;
     let index = worker.index();
     let mut scratch = run.activations.scratch[index].lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        let mut claimed = worker.claim();
-        let item = run.pass.spans().find_map(|span| {
-            let rows = span.depth.len();
-            let items = rows.div_ceil(TILE_ROWS) * heads;
-            if claimed >= items {
-                claimed -= items;
-                return None;
-            }
-            let (tile, head) = (claimed / heads, claimed % heads);
-            let tile = tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS);
-            Some(Item::<W>::new(run, op, span, tile, head))
-        });
-        let Some(item) = item else { return };
+    let mut unit = worker.unit();
+    let item = run.pass.spans().find_map(|span| {
+        let rows = span.depth.len();
+        let items = rows.div_ceil(TILE_ROWS) * heads;
+        if unit >= items {
+            unit -= items;
+            return None;
+        }
+        let (tile, head) = (unit / heads, unit % heads);
+        let tile = tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS);
+        Some(Item::<W>::new(run, op, span, tile, head))
+    });
+    if let Some(item) = item {
         item.attend(&mut scratch);
     }
 }

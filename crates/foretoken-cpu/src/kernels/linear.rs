@@ -4,7 +4,7 @@
 //! [`pack`](crate::pack)). Work is cut into units of up to four panels and all rows; a unit streams its
 //! weights from memory once, whatever the number of rows: rows go in blocks of 64, and the panels are cut
 //! along the inputs so that each cut stays in the nearer caches while the rows pass over it.
-//! Workers claim units, so a thread that is interrupted delays nobody.
+//! Threads claim units, so a slow one does fewer.
 
 use std::ops::Range;
 
@@ -53,43 +53,60 @@ struct Unit<'a> {
     input: BufferId,
 }
 
-/// Runs the operator; ends at a barrier of the caller's.
+/// Units that [`prepare`] the input of a projection, if any weight asks for that.
+pub(crate) fn prepare_units(
+    run: &Run<'_>,
+    input: BufferId,
+    parts: &[Projection],
+    workers: usize,
+) -> usize {
+    let asks = |part: &Projection| run.weights.matrices[part.weight.index()].is_quantized();
+    if parts.iter().any(asks) { run.shares(input, workers) } else { 0 }
+}
+
+/// Units of the operator.
+pub(crate) fn units(run: &Run<'_>, parts: &[Projection], workers: usize) -> usize {
+    let per_unit = panels_per_unit(run, parts, workers);
+    let units =
+        |part: &Projection| run.weights.matrices[part.weight.index()].panels().div_ceil(per_unit);
+    parts.iter().map(units).sum()
+}
+
+/// Fewer when there are too few to keep every worker busy to the end.
+fn panels_per_unit(run: &Run<'_>, parts: &[Projection], workers: usize) -> usize {
+    let panels = |part: &Projection| run.weights.matrices[part.weight.index()].panels();
+    (parts.iter().map(panels).sum::<usize>() / (4 * workers)).clamp(1, PANELS)
+}
+
+/// Does a unit.
 pub(crate) fn linear(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts: &[Projection]) {
     let matrix = |part: &Projection| &run.weights.matrices[part.weight.index()];
-    if parts.iter().any(|part| matrix(part).is_quantized()) {
-        quantize(run, worker, input);
-        worker.barrier();
-    }
     let rows = run.rows(input);
-    let total: usize = parts.iter().map(|part| matrix(part).panels()).sum();
-    // Smaller units when there are too few to keep every worker busy to the end.
-    let per_unit = (total / (4 * worker.workers())).clamp(1, PANELS);
-    loop {
-        let mut unit = worker.claim();
-        let part = parts.iter().find(|part| {
-            let units = matrix(part).panels().div_ceil(per_unit);
-            let found = unit < units;
-            if !found {
-                unit -= units;
-            }
-            found
-        });
-        let Some(part) = part else { return };
-        let matrix = matrix(part);
-        let panels = unit * per_unit..matrix.panels().min((unit + 1) * per_unit);
-        let mut acc = Accumulators([0.0; ROWS * WIDTH]);
-        for start in (0..rows).step_by(ROWS) {
-            let rows = start..rows.min(start + ROWS);
-            acc.0[..rows.len() * WIDTH].fill(0.0);
-            let unit = Unit { matrix, panels: panels.clone(), rows, input };
-            multiply(run, &unit, &mut acc.0);
-            finish(run, &unit, part, &acc.0);
+    let per_unit = panels_per_unit(run, parts, worker.workers());
+    let mut unit = worker.unit();
+    let part = parts.iter().find(|part| {
+        let units = matrix(part).panels().div_ceil(per_unit);
+        let found = unit < units;
+        if !found {
+            unit -= units;
         }
+        found
+    });
+    let Some(part) = part else { return };
+    let matrix = matrix(part);
+    let panels = unit * per_unit..matrix.panels().min((unit + 1) * per_unit);
+    let mut acc = Accumulators([0.0; ROWS * WIDTH]);
+    for start in (0..rows).step_by(ROWS) {
+        let rows = start..rows.min(start + ROWS);
+        acc.0[..rows.len() * WIDTH].fill(0.0);
+        let unit = Unit { matrix, panels: panels.clone(), rows, input };
+        multiply(run, &unit, &mut acc.0);
+        finish(run, &unit, part, &acc.0);
     }
 }
 
-/// Quantises the input rows, split by groups.
-fn quantize(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
+/// Quantises a share of the input rows, split by groups.
+pub(crate) fn prepare(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
     let width = run.activations.spec(input).width;
     let groups = width.next_multiple_of(LINE) / GROUP;
     let stride = quantized_stride(width);
