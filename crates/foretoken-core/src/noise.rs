@@ -6,6 +6,8 @@
 //! decoding, and any order of work, see the same noise. This module does not know about rows, trees,
 //! batches or steps; under a step-dependent rule the caller derives a seed per step.
 
+use multiversion::multiversion;
+
 use crate::TokenId;
 
 /// Largest value [`Noise::gumbel`] can take, rounded up: `-ln(-ln(1 - 2^-53))`.
@@ -16,6 +18,9 @@ pub(crate) const CHUNK: usize = 256;
 
 /// Blocks that go through the rounds together.
 const LANES: usize = 16;
+
+/// Positions whose noise is kept; few drafts are deeper.
+const KEPT: usize = 16;
 
 /// What a random number is used for; numbers of different domains are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,65 +109,91 @@ impl PositionNoise {
         let [a, b, c, d] = block([token / 2, position, choice, domain], self.key);
         if token.is_multiple_of(2) { join(a, b) } else { join(c, d) }
     }
-
-    /// The upper 32 bits of the hashes of `CHUNK` tokens from the even token `first` on.
-    fn upper_words(&self, first: TokenId, out: &mut [u32; CHUNK]) {
-        debug_assert!(first.is_multiple_of(2), "a chunk starts with the first token of a block");
-        let (groups, _) = out.as_chunks_mut::<{ 2 * LANES }>();
-        for (group, block) in groups.iter_mut().zip((first / 2..).step_by(LANES)) {
-            let [position, choice, domain] = self.words.map(|word| [u64::from(word); LANES]);
-            let blocks = std::array::from_fn(|lane| u64::from(block) + lane as u64);
-            let [_, b, _, d] = philox4x32_10([blocks, position, choice, domain], self.key);
-            for lane in 0..LANES {
-                group[2 * lane] = b[lane] as u32;
-                group[2 * lane + 1] = d[lane] as u32;
-            }
-        }
-    }
 }
 
-/// The noise of one position, kept while rows of that position are read: siblings and cousins on a
-/// draft tree share it. Computed chunk by chunk, where it is asked for.
+/// The noise of the positions read last, each turned to before its rows are read.
+///
+/// A position is read several times: by siblings and cousins on a draft tree, by the verification of
+/// that draft, and by the next draft where this one was wrong. Of each chunk its largest noise is
+/// kept, for most rows ask no more of most chunks.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct NoiseRow {
-    position: PositionNoise,
-    chunks: Vec<[u32; CHUNK]>,
-    is_known: Vec<bool>,
+pub(crate) struct NoiseRows {
+    kept: [PositionNoise; KEPT],
+    current: usize,
+    /// Chunks of the longest row so far.
+    chunks: usize,
+    /// `[KEPT][chunks]`: the upper 32 bits of the largest hash, where a chunk has been hashed.
+    highest: Vec<Option<u32>>,
 }
 
-impl NoiseRow {
-    /// Turns to a position of rows with `tokens` logits; forgets the last one if it is another.
+impl NoiseRows {
+    /// Turns to a position of rows with `tokens` logits.
     pub(crate) fn turn_to(&mut self, position: PositionNoise, tokens: usize) {
-        if self.position != position {
-            self.position = position;
-            self.is_known.fill(false);
+        let chunks = tokens.div_ceil(CHUNK);
+        if chunks > self.chunks {
+            self.chunks = chunks;
+            self.highest.clear();
+            self.highest.resize(KEPT * chunks, None);
         }
-        let chunks = tokens.div_ceil(CHUNK).max(self.chunks.len());
-        self.chunks.resize(chunks, [0; CHUNK]);
-        self.is_known.resize(chunks, false);
+        self.current = position.words[0] as usize % KEPT;
+        if self.kept[self.current] != position {
+            self.kept[self.current] = position;
+            let first = self.current * self.chunks;
+            self.highest[first..first + self.chunks].fill(None);
+        }
     }
 
     /// 64 random bits of one token.
     pub(crate) fn hash(&self, token: TokenId) -> u64 {
-        self.position.hash(token)
+        self.kept[self.current].hash(token)
     }
 
-    /// The upper 32 bits of the hashes of the chunk with this index.
-    pub(crate) fn chunk(&mut self, index: usize) -> &[u32; CHUNK] {
-        let chunk = &mut self.chunks[index];
-        if !self.is_known[index] {
-            self.position.upper_words((index * CHUNK) as TokenId, chunk);
-            self.is_known[index] = true;
+    /// The upper 32 bits of the hashes of the chunk with this index, if `wants` the largest of them.
+    pub(crate) fn chunk(
+        &mut self,
+        index: usize,
+        wants: impl Fn(u32) -> bool,
+    ) -> Option<[u32; CHUNK]> {
+        let highest = &mut self.highest[self.current * self.chunks + index];
+        if highest.is_some_and(|highest| !wants(highest)) {
+            return None;
         }
-        chunk
+        let mut words = [0; CHUNK];
+        let largest = upper_words(self.kept[self.current], (index * CHUNK) as TokenId, &mut words);
+        *highest = Some(largest);
+        wants(largest).then_some(words)
     }
+}
+
+/// Writes the upper 32 bits of the hashes of `CHUNK` tokens from the even token `first` on, and
+/// returns the largest.
+///
+/// Bound by vector multiplications, 18 per block and half as many tokens as there are 32-bit lanes,
+/// so it is compiled for the wider vectors too; integers are the same on all of them.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+fn upper_words(noise: PositionNoise, first: TokenId, out: &mut [u32; CHUNK]) -> u32 {
+    debug_assert!(first.is_multiple_of(2), "a chunk starts with the first token of a block");
+    let mut largest = [0; LANES];
+    let (groups, _) = out.as_chunks_mut::<{ 2 * LANES }>();
+    for (group, block) in groups.iter_mut().zip((first / 2..).step_by(LANES)) {
+        let [position, choice, domain] = noise.words.map(|word| [u64::from(word); LANES]);
+        let blocks = std::array::from_fn(|lane| u64::from(block) + lane as u64);
+        let [_, b, _, d] = philox4x32_10([blocks, position, choice, domain], noise.key);
+        for lane in 0..LANES {
+            let (even, odd) = (b[lane] as u32, d[lane] as u32);
+            largest[lane] = even.max(odd).max(largest[lane]);
+            group[2 * lane] = even;
+            group[2 * lane + 1] = odd;
+        }
+    }
+    largest.into_iter().fold(0, u32::max)
 }
 
 /// Philox4x32 with ten rounds, as Random123 defines it, on several blocks at once.
 ///
 /// Words are the lower halves of `u64`: so a word times a constant is the vector instruction that
 /// every x86-64 has, and the upper half of a word is never read. The caller takes lower halves.
-#[inline]
+#[inline(always)]
 fn philox4x32_10<const N: usize>(mut words: [[u64; N]; 4], mut key: [u32; 2]) -> [[u64; N]; 4] {
     const LOWER: u64 = 0xFFFF_FFFF;
     for _ in 0..10 {

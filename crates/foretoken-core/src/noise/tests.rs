@@ -64,7 +64,8 @@ fn words_of_a_chunk_are_those_of_its_tokens() {
     let noise = Noise { seed: u64::MAX - 4, choice: 3 }.at(Domain::Draw, u32::MAX);
     let mut words = [0; CHUNK];
     for first in [0, CHUNK as u32, u32::MAX - CHUNK as u32 + 1] {
-        noise.upper_words(first, &mut words);
+        let largest = upper_words(noise, first, &mut words);
+        assert_eq!(Some(largest), words.iter().copied().max());
         for (i, word) in (0..).zip(words) {
             assert_eq!(word, (noise.hash(first + i) >> 32) as u32, "token {}", first + i);
         }

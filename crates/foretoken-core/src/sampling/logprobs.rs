@@ -3,6 +3,7 @@
 use super::best::Best;
 use super::pipeline::Key;
 use super::scan::{SampleError, Scan};
+use super::sums;
 use crate::TokenId;
 
 /// The log-probabilities of one raw row of logits: `x - ln(sum of exp x)`, no sampling parameter
@@ -18,9 +19,8 @@ impl<'a> LogProbabilities<'a> {
     pub fn new(row: &'a [f32]) -> Result<Self, SampleError> {
         let mut scan = Scan::default();
         scan.read(row)?;
-        let max = f64::from(scan.max());
-        let sum: f64 = row.iter().map(|&logit| libm::exp(f64::from(logit) - max)).sum();
-        Ok(Self { row, log_sum: max + libm::log(sum) })
+        let sum = sums::exponentials(row, 1.0, scan.max(), f32::MIN);
+        Ok(Self { row, log_sum: f64::from(scan.max()) + libm::log(sum) })
     }
 
     /// Natural log of a token's probability; negative infinity for a token outside the row.

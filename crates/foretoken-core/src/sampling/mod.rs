@@ -16,6 +16,7 @@ mod perturb;
 mod pipeline;
 mod sampler;
 mod scan;
+mod sums;
 
 pub use distribution::Distribution;
 pub use logprobs::LogProbabilities;

@@ -10,7 +10,10 @@ use std::f32::consts::LN_2;
 use super::best::Best;
 use super::scan::Scan;
 use crate::TokenId;
-use crate::noise::{CHUNK, MAX_GUMBEL, NoiseRow, gumbel};
+use crate::noise::{CHUNK, MAX_GUMBEL, NoiseRows, gumbel};
+
+/// Tokens of a chunk that are tested side by side before any is looked at alone.
+const PART: usize = 32;
 
 /// A token and its score at one position.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +52,7 @@ impl Eq for ByScore {}
 /// Collects scores into a [`Best`], computing as few as it can.
 pub(super) struct Perturbation<'a> {
     temperature: f64,
-    noise: &'a mut NoiseRow,
+    noise: &'a mut NoiseRows,
     best: &'a mut Best<ByScore>,
     bar: Bar,
 }
@@ -57,7 +60,7 @@ pub(super) struct Perturbation<'a> {
 impl<'a> Perturbation<'a> {
     pub(super) fn new(
         temperature: f64,
-        noise: &'a mut NoiseRow,
+        noise: &'a mut NoiseRows,
         best: &'a mut Best<ByScore>,
     ) -> Self {
         let bar = Bar::new(temperature, None);
@@ -66,10 +69,10 @@ impl<'a> Perturbation<'a> {
 
     /// Scores a whole row. The chunk with the largest logit goes first and sets the bar high.
     pub(super) fn add_row(&mut self, logits: &[f32], scan: &Scan) {
-        self.add_chunk(logits, scan.peak());
+        self.add_chunk(logits, scan, scan.peak());
         for (index, &max) in scan.maxima().iter().enumerate() {
             if index != scan.peak() && self.bar.can_pass(max) {
-                self.add_chunk(logits, index);
+                self.add_chunk(logits, scan, index);
             }
         }
     }
@@ -86,21 +89,23 @@ impl<'a> Perturbation<'a> {
         self.bar = Bar::new(self.temperature, self.best.bar());
     }
 
-    fn add_chunk(&mut self, logits: &[f32], index: usize) {
+    fn add_chunk(&mut self, logits: &[f32], scan: &Scan, index: usize) {
+        let bar = self.bar;
+        let wants = |highest| bar.can_pass_with(scan.maxima()[index], highest);
+        let Some(hashes) = self.noise.chunk(index, wants) else { return };
         let first = index * CHUNK;
         let logits = &logits[first..logits.len().min(first + CHUNK)];
-        let hashes = *self.noise.chunk(index);
-        let bar = self.bar;
-        let may_pass = logits
-            .iter()
-            .zip(&hashes)
-            .fold(false, |any, (&logit, &hash)| any | bar.can_pass_with(logit, hash));
-        if !may_pass {
-            return;
-        }
-        for ((token, &logit), hash) in (first as TokenId..).zip(logits).zip(hashes) {
-            if logit > f32::NEG_INFINITY && self.bar.can_pass_with(logit, hash) {
-                self.add(token, logit);
+        let parts = logits.chunks(PART).zip(hashes.chunks(PART));
+        for (first, (logits, hashes)) in (first as TokenId..).step_by(PART).zip(parts) {
+            let bar = self.bar;
+            let passes = |(&logit, &hash): (&f32, &u32)| bar.can_pass_with(logit, hash);
+            if !logits.iter().zip(hashes).fold(false, |any, token| any | passes(token)) {
+                continue;
+            }
+            for ((token, &logit), &hash) in (first..).zip(logits).zip(hashes) {
+                if logit > f32::NEG_INFINITY && self.bar.can_pass_with(logit, hash) {
+                    self.add(token, logit);
+                }
             }
         }
     }
@@ -154,10 +159,10 @@ mod tests {
 
     #[test]
     fn the_bound_of_the_noise_holds_and_is_tight() {
-        let mut noise = NoiseRow::default();
+        let mut noise = NoiseRows::default();
         noise.turn_to(Noise { seed: 3, choice: 0 }.at(Domain::Draw, 11), 800 * CHUNK);
         for index in 0..800 {
-            let hashes = *noise.chunk(index);
+            let hashes = noise.chunk(index, |_| true).unwrap();
             for (token, hash) in ((index * CHUNK) as TokenId..).zip(hashes) {
                 let score = gumbel(noise.hash(token));
                 let bar_at = |score| {

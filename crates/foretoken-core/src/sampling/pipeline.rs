@@ -3,6 +3,7 @@
 use super::best::Best;
 use super::params::SamplingParams;
 use super::scan::Scan;
+use super::sums;
 use crate::TokenId;
 use crate::noise::CHUNK;
 
@@ -98,12 +99,11 @@ impl Filter {
         if params.top_p == 1.0 || params.top_k.is_some() || logits.len() <= HEAD {
             return None;
         }
-        let largest = f64::from(scan.max()) / params.temperature;
         let chunks = logits.chunks(CHUNK).zip(scan.maxima()).filter(|&(_, &max)| max >= floor);
-        let counted = chunks.flat_map(|(chunk, _)| chunk).filter(|&&logit| logit >= floor);
-        let total: f64 = counted.map(|&logit| weight(logit, params.temperature, largest)).sum();
-        // Twice the error bound of summing n positive numbers, and the rounding of a few products.
-        let error = (2 * logits.len() + 8) as f64 * f64::EPSILON * total;
+        let scale = 1.0 / params.temperature;
+        let sum = |(chunk, _)| sums::exponentials(chunk, scale, scan.max(), floor);
+        let total: f64 = chunks.map(sum).sum();
+        let error = sums::error(logits.len(), f64::from(scan.max()) * scale) * total;
         self.collect(logits, scan, HEAD, floor);
         self.weigh(params.temperature);
         let kept = crossing(&self.weights, params.top_p, total - error);

@@ -8,7 +8,7 @@ use super::perturb::{ByScore, Perturbation, Ranked};
 use super::pipeline::Filter;
 use super::scan::{SampleError, Scan};
 use crate::TokenId;
-use crate::noise::{Domain, Noise, NoiseRow};
+use crate::noise::{Domain, Noise, NoiseRows};
 
 /// Turns rows of logits into tokens for one sequence.
 ///
@@ -30,7 +30,7 @@ struct Scratch {
     logits: Vec<f32>,
     scan: Scan,
     filter: Filter,
-    noise: NoiseRow,
+    noise: NoiseRows,
     scores: Best<ByScore>,
 }
 
@@ -182,6 +182,6 @@ struct Reading<'a> {
     logits: &'a [f32],
     scan: &'a Scan,
     filter: &'a mut Filter,
-    noise: &'a mut NoiseRow,
+    noise: &'a mut NoiseRows,
     scores: &'a mut Best<ByScore>,
 }

@@ -1,5 +1,6 @@
 //! The one pass over a row that every use of it begins with.
 
+use multiversion::multiversion;
 use thiserror::Error;
 
 use crate::TokenId;
@@ -96,6 +97,7 @@ fn sound_max(chunk: &[f32], first: usize) -> Result<f32, SampleError> {
 ///
 /// Four quarters side by side, then halves on halves: loops without a carried dependency, which
 /// compile to vector instructions where a plain maximum of floats does not.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 fn max_and_nan(chunk: &[f32; CHUNK]) -> (f32, bool) {
     const QUARTER: usize = CHUNK / 4;
     let larger = |a: f32, b: f32| if a > b { a } else { b };
