@@ -20,6 +20,8 @@ pub struct CpuActivations {
     buffers: Vec<Buffer>,
     /// The quantised input of the projections of the moment.
     pub(crate) quantized: Quantized,
+    /// The rounded input of the projections of the moment.
+    pub(crate) rounded: Rounded,
     /// Per worker.
     pub(crate) scratch: Vec<Mutex<Scratch>>,
     /// Rows the buffers hold.
@@ -48,6 +50,14 @@ pub(crate) fn quantized_stride(width: usize) -> usize {
     width.next_multiple_of(LINE) + LINE
 }
 
+/// Rows of activations rounded to pairs of bfloat16, `[rows][stride]`.
+#[derive(Debug)]
+pub(crate) struct Rounded {
+    /// Pairs from one row to the next.
+    pub(crate) stride: usize,
+    pub(crate) pairs: Memory<u32>,
+}
+
 /// Values from one row to the next. Rows a power of two apart, as widths often are, would share a few
 /// sets of the first-level cache and evict one another while a tile reads eight of them side by side.
 fn stride(width: usize) -> usize {
@@ -65,13 +75,15 @@ impl CpuActivations {
             Op::Linear { input, .. } => Some(program.buffers()[input.index()].width),
             _ => None,
         });
+        let widest = inputs.max().unwrap_or(0);
+        let rounded = Rounded { stride: stride(widest.div_ceil(2)), pairs: Memory::zeroed(0) };
         let quantized = Quantized {
-            stride: quantized_stride(inputs.max().unwrap_or(0)),
+            stride: quantized_stride(widest),
             values: Memory::zeroed(0),
             groups: Memory::zeroed(0),
         };
         let scratch = (0..workers).map(|_| Mutex::default()).collect();
-        let mut activations = Self { buffers, quantized, scratch, capacity: 0, wanted: 0 };
+        let mut activations = Self { buffers, quantized, rounded, scratch, capacity: 0, wanted: 0 };
         activations.reserve(rows, wanted);
         activations
     }
@@ -90,7 +102,9 @@ impl CpuActivations {
             };
             buffer.values.reserve(rows * stride(buffer.spec.width));
         }
-        let values = self.capacity.max(self.wanted) * self.quantized.stride;
+        let rows = self.capacity.max(self.wanted);
+        self.rounded.pairs.reserve(rows * self.rounded.stride);
+        let values = rows * self.quantized.stride;
         self.quantized.values.reserve(values);
         self.quantized.groups.reserve(values / GROUP);
     }

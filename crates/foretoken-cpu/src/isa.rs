@@ -86,6 +86,11 @@ pub(crate) struct AvxVnni(());
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512(());
 
+/// Proof that the instructions of [`Avx512`] and AVX-512 BF16 may be executed (AMD from Zen 4, Intel
+/// servers from 2020). It is no level of its own: the instruction it adds changes no bit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx512Bf16(pub(crate) Avx512);
+
 macro_rules! detected {
     ($($feature:tt)+) => {{
         #[cfg(target_arch = "x86_64")]
@@ -139,6 +144,21 @@ impl Avx512 {
     #[cfg(target_arch = "x86_64")]
     pub(crate) unsafe fn assume() -> Self {
         Self(())
+    }
+}
+
+impl Avx512Bf16 {
+    /// Asks the machine.
+    pub(crate) fn detect() -> Option<Self> {
+        Avx512::detect().filter(|_| detected!("avx512bf16")).map(Self)
+    }
+
+    /// # Safety
+    /// [`Avx512Bf16::detect`] has succeeded in this process.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) unsafe fn assume() -> Self {
+        // SAFETY: that has asked for AVX-512 first.
+        Self(unsafe { Avx512::assume() })
     }
 }
 

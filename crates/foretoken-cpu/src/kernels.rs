@@ -1,6 +1,6 @@
 //! The kernels, one file each.
 //!
-//! `fma`, `dot`, `quantize`, `norm`, `rotate`, `swiglu`, `softmax` and `exp` are written once over
+//! `fma`, `pairs`, `dot`, `quantize`, `norm`, `rotate`, `swiglu`, `softmax` and `exp` are written once over
 //! [`Simd`](crate::simd::Simd) and compiled per level by [`table`](crate::table). `linear`, `attention`
 //! and `rows` cut the operators of a program into work for the threads and call the table; they hold no
 //! vector code.
@@ -11,6 +11,7 @@ pub(crate) mod exp;
 pub(crate) mod fma;
 pub(crate) mod linear;
 pub(crate) mod norm;
+pub(crate) mod pairs;
 pub(crate) mod q4_0;
 pub(crate) mod q4_k;
 pub(crate) mod q5_k;

@@ -2,21 +2,24 @@
 //!
 //! | format | a panel |
 //! |---|---|
-//! | f32, f16, bf16 | `[inputs][16]` values |
+//! | f32, f16 | `[inputs][16]` values |
+//! | bf16 | `[inputs / 2][16][2]` values |
 //! | formats of integers | one stream of blocks of whole cache lines, each scales and then weights, see [`Quants`] |
 //!
-//! Outputs are padded to 16 and inputs to whole blocks (64 of `q8_0` and `q4_0`), both with zeros; the size is
-//! otherwise that of the source format, or within 3 % of it where 6-bit scales become bytes.
+//! Outputs are padded to 16 and inputs to pairs (bf16) or whole blocks (64 of `q8_0` and `q4_0`), both with zeros;
+//! the size is otherwise that of the source format, or within 3 % of it where 6-bit scales become bytes.
 //! All levels share one layout: the order suits `vpdpbusd` and costs AVX2 nothing.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use foretoken_tensor::arithmetic::to_bf16;
 use foretoken_tensor::{Block, MatrixView, PackError, RowConverter, WeightFormat};
 use half::{bf16, f16};
 
 use crate::kernels::dot::Quants;
 use crate::kernels::fma::Weight;
+use crate::kernels::pairs::Pair;
 use crate::kernels::q4_0::Q4_0;
 use crate::kernels::q4_k::Q4K;
 use crate::kernels::q5_k::Q5K;
@@ -38,7 +41,8 @@ pub struct CpuMatrix {
 fn panel_bytes(format: WeightFormat, cols: usize) -> usize {
     match format {
         WeightFormat::F32 => cols * LANES * 4,
-        WeightFormat::F16 | WeightFormat::Bf16 => cols * LANES * 2,
+        WeightFormat::F16 => cols * LANES * 2,
+        WeightFormat::Bf16 => cols.div_ceil(2) * LANES * 4,
         _ => cols.div_ceil(Integers::of(format).inputs) * Integers::of(format).bytes,
     }
 }
@@ -134,13 +138,22 @@ impl CpuMatrix {
         self.data.len()
     }
 
-    /// Some panels of a float format, `[panels][cols][16]`.
+    /// Weights of one output in a panel of a float format: single values, or pairs.
+    pub(crate) fn steps(&self) -> usize {
+        if self.format == WeightFormat::Bf16 { self.cols.div_ceil(2) } else { self.cols }
+    }
+
+    /// Some panels of a float format, `[panels][steps][16]`.
     ///
     /// # Panics
     /// If `W` has another size than the format's values.
     pub(crate) fn floats<W: Weight>(&self, panels: Range<usize>) -> &[W] {
         let bytes = panel_bytes(self.format, self.cols);
-        assert_eq!(bytes, self.cols * LANES * size_of::<W>(), "weights are read as their format");
+        assert_eq!(
+            bytes,
+            self.steps() * LANES * size_of::<W>(),
+            "weights are read as their format"
+        );
         bytemuck::cast_slice(&self.data[panels.start * bytes..panels.end * bytes])
     }
 
@@ -155,9 +168,9 @@ impl CpuMatrix {
         assert!(row < self.rows, "row {row} of a matrix of {} rows", self.rows);
         assert_eq!(out.len(), self.cols, "one value per input");
         match self.format {
-            WeightFormat::F32 => self.read_floats(row, out, |w: f32| w),
-            WeightFormat::F16 => self.read_floats(row, out, f16::to_f32),
-            WeightFormat::Bf16 => self.read_floats(row, out, bf16::to_f32),
+            WeightFormat::F32 => self.read_floats(row, out, |w: f32| [w]),
+            WeightFormat::F16 => self.read_floats(row, out, |w: f16| [w.to_f32()]),
+            WeightFormat::Bf16 => self.read_floats(row, out, |w: Pair| w.map(bf16::to_f32)),
             format => {
                 let Integers { inputs, bytes, get, .. } = Integers::of(format);
                 let panel = self.integers(row / LANES..row / LANES + 1);
@@ -170,11 +183,16 @@ impl CpuMatrix {
         }
     }
 
-    fn read_floats<W: Weight>(&self, row: usize, out: &mut [f32], decode: fn(W) -> f32) {
+    fn read_floats<W: Weight, const N: usize>(
+        &self,
+        row: usize,
+        out: &mut [f32],
+        decode: fn(W) -> [f32; N],
+    ) {
         let (panel, lane) = (row / LANES, row % LANES);
         let weights = self.floats::<W>(panel..panel + 1);
-        for (out, weights) in out.iter_mut().zip(weights.chunks_exact(LANES)) {
-            *out = decode(weights[lane]);
+        for (out, weights) in out.chunks_mut(N).zip(weights.chunks_exact(LANES)) {
+            out.copy_from_slice(&decode(weights[lane])[..out.len()]);
         }
     }
 }
@@ -193,7 +211,8 @@ impl Packer<'_> {
             self.converter.row(panel * LANES + lane, row)?;
             match self.format {
                 WeightFormat::F32 => put_values::<4>(to, lane, row),
-                WeightFormat::F16 | WeightFormat::Bf16 => put_values::<2>(to, lane, row),
+                WeightFormat::F16 => put_values::<2>(to, lane, row),
+                WeightFormat::Bf16 => put_pairs(to, lane, row),
                 format => put_integers(format, to, lane, row),
             }
         }
@@ -223,6 +242,17 @@ fn put_values<const N: usize>(panel: &mut [u8], lane: usize, row: &[u8]) {
             value.reverse();
         }
         to[lane * N..(lane + 1) * N].copy_from_slice(&value);
+    }
+}
+
+/// Spreads a row of little-endian bfloat16, without those too small to count.
+fn put_pairs(panel: &mut [u8], lane: usize, row: &[u8]) {
+    let (values, _) = row.as_chunks();
+    let pairs = bytemuck::cast_slice_mut::<u8, Pair>(panel);
+    for (values, to) in values.chunks(2).zip(pairs.chunks_exact_mut(LANES)) {
+        for (value, to) in values.iter().zip(&mut to[lane]) {
+            *to = to_bf16(bf16::from_le_bytes(*value).to_f32());
+        }
     }
 }
 

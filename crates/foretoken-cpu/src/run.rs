@@ -174,7 +174,9 @@ impl Job for Run<'_> {
     fn unit(&self, phase: usize, worker: &Worker<'_>) {
         let op = &self.program.ops()[phase / 2];
         match op {
-            Op::Linear { input, .. } if !operates(phase) => linear::prepare(self, worker, *input),
+            Op::Linear { input, parts } if !operates(phase) => {
+                linear::prepare(self, worker, *input, parts);
+            }
             _ => self.operator(worker, op),
         }
     }

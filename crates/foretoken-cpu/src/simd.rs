@@ -40,8 +40,12 @@ pub(crate) trait Simd: Copy {
     fn splat(self, value: f32) -> Self::F;
     /// Reads lanes in order.
     fn load(self, from: &[f32; LANES]) -> Self::F;
-    /// Reads bfloat16 lanes, exactly.
-    fn load_bf16(self, from: &[bf16; LANES]) -> Self::F;
+    /// Reads a pair of bfloat16 per lane, the even one in the lower half.
+    fn load_pairs(self, from: &[[bf16; 2]; LANES]) -> Self::I;
+    /// The lower halves of the lanes, bfloat16, exactly.
+    fn even(self, pairs: Self::I) -> Self::F;
+    /// The upper halves.
+    fn odd(self, pairs: Self::I) -> Self::F;
     /// Reads half-precision lanes, exactly.
     fn load_f16(self, from: &[f16; LANES]) -> Self::F;
     /// Writes lanes in order.
@@ -69,6 +73,13 @@ pub(crate) trait Simd: Copy {
     /// Lanes as signed bytes; they hold integers within -127..=127 (any byte for other values).
     fn to_bytes(self, a: Self::F) -> [i8; LANES];
 
+    /// As `arithmetic::round_bf16`.
+    fn round_bf16(self, a: Self::F) -> Self::F;
+    /// Writes thirty-two values that [`Simd::round_bf16`] has rounded as pairs of neighbours.
+    fn store_pairs(self, low: Self::F, high: Self::F, to: &mut [u32; LANES]);
+
+    /// The same integer in every lane.
+    fn splat_i32(self, value: i32) -> Self::I;
     /// Exact for magnitudes below 2^24.
     fn to_float(self, a: Self::I) -> Self::F;
     /// Reads sixteen unsigned bytes.

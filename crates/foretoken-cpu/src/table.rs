@@ -8,12 +8,14 @@ use std::ops::Range;
 
 use foretoken_tensor::CHUNK;
 use foretoken_tensor::arithmetic::Softmax;
-use half::{bf16, f16};
+use half::f16;
 
-use crate::isa::{Avx2, Avx512, AvxVnni, Isa};
+use crate::isa::{Avx2, Avx512, Avx512Bf16, AvxVnni, Isa};
 use crate::kernels::dot::Dot;
 use crate::kernels::fma::Fma;
+use crate::kernels::pairs::Pair;
 use crate::kernels::quantize::Quantize;
+use crate::kernels::softmax::ToWeights;
 
 /// The kernels of one level.
 pub(crate) struct KernelTable {
@@ -21,21 +23,27 @@ pub(crate) struct KernelTable {
     pub(crate) isa: Isa,
     pub(crate) fma_f32: fn(Fma<'_, f32>),
     pub(crate) fma_f16: fn(Fma<'_, f16>),
-    pub(crate) fma_bf16: fn(Fma<'_, bf16>),
+    pub(crate) fma_pairs: fn(Fma<'_, Pair>),
     pub(crate) dot_q8_0: fn(Dot<'_>),
     pub(crate) dot_q4_0: fn(Dot<'_>),
     pub(crate) dot_q4_k: fn(Dot<'_>),
     pub(crate) dot_q5_k: fn(Dot<'_>),
     pub(crate) dot_q6_k: fn(Dot<'_>),
     pub(crate) quantize: fn(Quantize<'_>),
+    /// (values, pairs)
+    pub(crate) round: fn(&[f32], &mut [u32]),
     /// (values, weight, eps)
     pub(crate) norm: fn(&mut [f32], &[f32], f32),
     /// (head, cosines, sines)
     pub(crate) rotate: fn(&mut [f32], &[f32], &[f32]),
     /// (gate, up)
     pub(crate) swiglu: fn(&mut [f32], &[f32]),
-    /// (scores, positions seen)
-    pub(crate) softmax: fn(&mut [f32; CHUNK], Range<usize>) -> Softmax,
+    pub(crate) softmax: ToWeights<f32>,
+    pub(crate) softmax_pairs: ToWeights<u32>,
+    /// (totals, later, factors)
+    pub(crate) merge_states: fn(&mut [Softmax], &[Softmax], &mut [[f32; 2]]),
+    /// Fetches into the second-level cache.
+    pub(crate) prefetch: fn(&[u8]),
     /// (total, later, a, b)
     pub(crate) merge: fn(&mut [f32], &[f32], f32, f32),
 }
@@ -45,11 +53,11 @@ macro_rules! level {
     ($module:ident, $isa:expr, $token:expr, $(#[$attribute:meta])?) => {
         mod $module {
             use super::*;
-            use crate::kernels::{dot, fma, norm, q4_0, q4_k, q5_k, q6_k, q8_0, quantize, rotate, softmax, swiglu};
+            use crate::kernels::{dot, fma, norm, pairs, q4_0, q4_k, q5_k, q6_k, q8_0, quantize, rotate, softmax, swiglu};
 
             level!(@kernel $token, $(#[$attribute])? fma_f32(a: Fma<'_, f32>) = fma::fma);
             level!(@kernel $token, $(#[$attribute])? fma_f16(a: Fma<'_, f16>) = fma::fma);
-            level!(@kernel $token, $(#[$attribute])? fma_bf16(a: Fma<'_, bf16>) = fma::fma);
+            level!(@kernel $token, $(#[$attribute])? fma_pairs(a: Fma<'_, Pair>) = fma::fma);
             level!(@kernel $token, $(#[$attribute])? dot_q8_0(a: Dot<'_>) = dot::dot::<_, q8_0::Q8_0>);
             level!(@kernel $token, $(#[$attribute])? dot_q4_0(a: Dot<'_>) = dot::dot::<_, q4_0::Q4_0>);
             level!(@kernel $token, $(#[$attribute])? dot_q4_k(a: Dot<'_>) = dot::dot::<_, q4_k::Q4K>);
@@ -57,13 +65,23 @@ macro_rules! level {
             level!(@kernel $token, $(#[$attribute])? dot_q6_k(a: Dot<'_>) = dot::dot::<_, q6_k::Q6K>);
             level!(@kernel $token, $(#[$attribute])? quantize(a: Quantize<'_>) = quantize::quantize);
             level!(@kernel $token, $(#[$attribute])?
+                round(x: &[f32], pairs: &mut [u32]) = pairs::round);
+            level!(@kernel $token, $(#[$attribute])?
                 norm(x: &mut [f32], w: &[f32], eps: f32) = norm::norm);
             level!(@kernel $token, $(#[$attribute])?
                 rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) = rotate::rotate);
             level!(@kernel $token, $(#[$attribute])?
                 swiglu(gate: &mut [f32], up: &[f32]) = swiglu::swiglu);
             level!(@kernel $token, $(#[$attribute])?
-                softmax(x: &mut [f32; CHUNK], seen: Range<usize>) -> Softmax = softmax::softmax);
+                softmax(x: &mut [f32; CHUNK], seen: Range<usize>, w: &mut [f32]) -> Softmax
+                    = softmax::softmax);
+            level!(@kernel $token, $(#[$attribute])?
+                softmax_pairs(x: &mut [f32; CHUNK], seen: Range<usize>, w: &mut [u32]) -> Softmax
+                    = softmax::softmax_pairs);
+            level!(@kernel $token, $(#[$attribute])?
+                merge_states(x: &mut [Softmax], y: &[Softmax], ab: &mut [[f32; 2]])
+                    = softmax::merge_states);
+            level!(@kernel $token, $(#[$attribute])? prefetch(x: &[u8]) = fma::prefetch);
             level!(@kernel $token, $(#[$attribute])?
                 merge(x: &mut [f32], y: &[f32], a: f32, b: f32) = softmax::merge);
 
@@ -71,17 +89,21 @@ macro_rules! level {
                 isa: $isa,
                 fma_f32,
                 fma_f16,
-                fma_bf16,
+                fma_pairs,
                 dot_q8_0,
                 dot_q4_0,
                 dot_q4_k,
                 dot_q5_k,
                 dot_q6_k,
                 quantize,
+                round,
                 norm,
                 rotate,
                 swiglu,
                 softmax,
+                softmax_pairs,
+                merge_states,
+                prefetch,
                 merge,
             };
         }
@@ -122,9 +144,28 @@ level!(
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 );
 
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16 {
+    use super::{Avx512Bf16, Fma, KernelTable, Pair, avx512};
+    use crate::kernels::pairs;
+
+    level!(
+        @kernel Avx512Bf16::assume(),
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
+        fma_pairs(a: Fma<'_, Pair>) = pairs::fma_native
+    );
+
+    pub(super) const TABLE: KernelTable = KernelTable { fma_pairs, ..avx512::TABLE };
+}
+
 impl KernelTable {
     /// The table of a level, or of the next lower one this machine has.
     pub(crate) fn new(isa: Isa) -> Self {
+        if isa >= Isa::Avx512
+            && let Some(proof) = Avx512Bf16::detect()
+        {
+            return Self::avx512_bf16(proof);
+        }
         if isa >= Isa::Avx512
             && let Some(proof) = Avx512::detect()
         {
@@ -141,6 +182,21 @@ impl KernelTable {
             return Self::avx2(proof);
         }
         portable::TABLE
+    }
+
+    /// The tables of this machine; a level may have more than one.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<Self> {
+        let avx512 = Avx512::detect().map(Self::avx512);
+        let tables = Isa::ALL.iter().filter(|isa| isa.is_available()).map(|isa| Self::new(*isa));
+        tables.chain(avx512).collect()
+    }
+
+    fn avx512_bf16(_proof: Avx512Bf16) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        return avx512_bf16::TABLE;
+        #[cfg(not(target_arch = "x86_64"))]
+        return portable::TABLE;
     }
 
     fn avx2(_proof: Avx2) -> Self {

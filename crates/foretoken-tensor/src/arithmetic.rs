@@ -5,7 +5,7 @@
 //!
 //! - everything is `f32` with subnormals kept; [`f32::mul_add`] is a fused multiply-add, and
 //!   nothing written as two operations may be fused, nor the reverse;
-//! - the order of every floating-point sum is fixed, either one chain ([`dot`]) or sixteen lanes
+//! - the order of every floating-point sum is fixed, either one chain ([`dot`], [`dot_pairs`]) or sixteen lanes
 //!   ([`LaneSum`]);
 //! - sums of integers are exact, so any instruction may compute them;
 //! - a vector tail uses the same formulas as the body.
@@ -36,6 +36,11 @@ pub const EXP_MIN: f32 = -87.0;
 /// Above this [`exp`] stays at its value here, which is finite.
 pub const EXP_MAX: f32 = 88.0;
 
+/// Below this a number that is rounded to bfloat16 becomes +0. Products of what remains are multiples
+/// of `2^-114`, so no partial sum of them is subnormal, and instructions that flush subnormals
+/// ([`add_pair`]) show no difference.
+pub const BF16_MIN: f32 = f32::from_bits(77 << 23);
+
 /// `log2(e)`.
 pub const LOG2E: f32 = std::f32::consts::LOG2_E;
 
@@ -59,11 +64,27 @@ pub const EXP_COEFFICIENTS: [f32; 7] = [
 
 /// `x · w` as one chain: from +0, `acc = fma(x[k], w[k], acc)` for `k` in order.
 ///
-/// The product of the float weight formats and of queries with keys; kernels keep outputs, not
-/// terms, in their lanes.
+/// The product of f32 and f16 weights with inputs, and of queries with f32 keys; kernels keep
+/// outputs, not terms, in their lanes.
 pub fn dot(x: &[f32], w: &[f32]) -> f32 {
     assert_eq!(x.len(), w.len(), "the factors of a dot product are of one length");
     x.iter().zip(w).fold(0.0, |acc, (&x, &w)| x.mul_add(w, acc))
+}
+
+/// One link of a product of bfloat16 pairs, which are exact as f32: the odd index first,
+/// `fma(x[0], w[0], fma(x[1], w[1], acc))`. A pair without a partner has zeros in its place.
+///
+/// It is what `VDPBF16PS` computes (Intel's manual, and bit for bit on Zen 4) for operands of [`round_bf16`].
+pub fn add_pair(acc: f32, x: [f32; 2], w: [f32; 2]) -> f32 {
+    x[0].mul_add(w[0], x[1].mul_add(w[1], acc))
+}
+
+/// `x · w` as one chain of pairs from +0: the product of bfloat16 weights with inputs, and of
+/// bfloat16 keys with queries. Both factors are rounded by [`round_bf16`].
+pub fn dot_pairs(x: &[f32], w: &[f32]) -> f32 {
+    assert_eq!(x.len(), w.len(), "the factors of a dot product are of one length");
+    let pair = |values: &[f32]| [values[0], values.get(1).copied().unwrap_or(0.0)];
+    x.chunks(2).zip(w.chunks(2)).fold(0.0, |acc, (x, w)| add_pair(acc, pair(x), pair(w)))
 }
 
 /// One term of a product of an integer format: `fma(sum, weight_scale * activation_scale, acc)`,
@@ -182,9 +203,22 @@ pub fn rotate_pair(x0: f32, x1: f32, cos: f32, sin: f32) -> (f32, f32) {
     (x0.mul_add(cos, -(x1 * sin)), x1.mul_add(cos, x0 * sin))
 }
 
-/// Rounds to bfloat16, to nearest even, and back: what a stored key or value is when read.
+/// Rounds to bfloat16, to nearest even; results below [`BF16_MIN`] become +0. A NaN stays one.
+///
+/// What multiplies or is multiplied by a bfloat16 is such a number: weights, their inputs, and with
+/// bfloat16 keys and values these, the scaled queries, and the exponentials of scores.
+#[inline]
+pub fn to_bf16(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    let nearest = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    let kept = if nearest & 0x7fff < (BF16_MIN.to_bits() >> 16) as u16 { 0 } else { nearest };
+    bf16::from_bits(if x.is_nan() { 0x7fc0 } else { kept })
+}
+
+/// [`to_bf16`] and back.
+#[inline]
 pub fn round_bf16(x: f32) -> f32 {
-    bf16::from_f32(x).to_f32()
+    f32::from_bits(u32::from(to_bf16(x).to_bits()) << 16)
 }
 
 /// The softmax-weighted sum of values over one chunk of keys or several merged ones: with scores

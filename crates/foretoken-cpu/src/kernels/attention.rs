@@ -11,21 +11,30 @@
 //! trunk slots and positions differ: every slot of those blocks is scored once, and the row's path
 //! picks its scores and gathers its values in the order of positions.
 //!
-//! Limits: `2 * 64 * head_size / 16` fma per query and chunk against `2 * 64 * head_size` stored values
-//! read per KV head and chunk: bound by memory for one row of a long context, by fma from about eight.
+//! The weighted sum takes values in *cells*, a position of f32 or two of bfloat16 (`2 j` and `2 j + 1`).
+//! Cells whose positions a row sees whole and in their own slots are read where they are stored; of all
+//! others the positions seen are gathered and the rest is zero, so that nothing foreign or stale, which
+//! might be no number, meets even a weight of zero.
+//!
+//! Limits: for one row memory, whose next chunk is fetched while one is computed; from about eight
+//! rows `2 * 64 * head_size / 16` links (half as many of pairs) per query and chunk.
+
+mod scratch;
 
 use std::ops::Range;
 use std::sync::PoisonError;
 
-use foretoken_tensor::arithmetic::Softmax;
 use foretoken_tensor::{BufferId, CHUNK, KvType, Reach, Span};
 use half::bf16;
 
 use super::fma::Fma;
-use crate::kv::KvElement;
+use crate::kv::{Input, KvElement, KvKernels};
 use crate::pool::Worker;
 use crate::run::Run;
 use crate::simd::LANES;
+
+pub(crate) use scratch::Scratch;
+use scratch::{View, Window};
 
 /// Rows of a work item.
 pub(crate) const TILE_ROWS: usize = 8;
@@ -38,79 +47,6 @@ pub(crate) struct Attention {
     pub(crate) reach: Reach,
     pub(crate) scale: f32,
     pub(crate) out: BufferId,
-}
-
-/// Working memory of one worker.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    /// `[queries][head_size]`, scaled.
-    queries: Vec<f32>,
-    /// `[queries][CHUNK]`: scores, then exponentials, of the chunk of the moment.
-    scores: Vec<f32>,
-    /// `[queries][slots]`: scores of the slots behind the trunk, from the start of their first block.
-    drafted: Vec<f32>,
-    /// `[queries][padded head]`: weighted values of the chunk of the moment.
-    chunk: Vec<f32>,
-    /// `[queries][padded head]`: weighted values of the chunks so far.
-    total: Vec<f32>,
-    /// `[queries]`
-    state: Vec<Softmax>,
-    /// `[queries]`, of the chunk of the moment.
-    later: Vec<Softmax>,
-    /// Nodes of each row's path behind the trunk, row after row.
-    path: Vec<u32>,
-}
-
-impl Scratch {
-    /// Makes room for a pass of up to `rows` rows with `group` queries per KV head.
-    pub(crate) fn reserve(&mut self, rows: usize, group: usize, head: usize) {
-        let queries = TILE_ROWS * group;
-        let padded = head.next_multiple_of(LANES);
-        grow(&mut self.queries, queries * head);
-        grow(&mut self.scores, queries * CHUNK);
-        grow(&mut self.drafted, queries * (rows.div_ceil(CHUNK) + 1) * CHUNK);
-        grow(&mut self.chunk, queries * padded);
-        grow(&mut self.total, queries * padded);
-        self.path.clear();
-        self.path.reserve(TILE_ROWS * rows);
-        for states in [&mut self.state, &mut self.later] {
-            states.resize(states.len().max(queries), Softmax { max: 0.0, sum: 0.0 });
-        }
-    }
-}
-
-fn grow(values: &mut Vec<f32>, len: usize) {
-    if values.len() < len {
-        values.resize(len, 0.0);
-    }
-}
-
-/// What one row of a work item sees.
-#[derive(Debug, Clone, Default)]
-struct View {
-    /// Positions seen.
-    seen: Range<usize>,
-    /// Positions below this lie in slots of the same number.
-    straight: usize,
-    /// Where the row's nodes behind the trunk begin in [`Scratch::path`].
-    path: usize,
-}
-
-/// A row's part of one chunk, in positions from the chunk's start.
-#[derive(Debug, Clone, Copy, Default)]
-struct Window {
-    start: usize,
-    /// End of the part in slots of the same number.
-    straight: usize,
-    end: usize,
-}
-
-impl View {
-    fn window(&self, chunk: usize) -> Window {
-        let within = |position: usize| position.saturating_sub(chunk * CHUNK).min(CHUNK);
-        let (start, end) = (within(self.seen.start), within(self.seen.end));
-        Window { start, straight: within(self.straight).clamp(start, end), end }
-    }
 }
 
 /// Units of the operator: tiles of rows times KV heads.
@@ -127,7 +63,7 @@ pub(crate) fn attention(run: &Run<'_>, worker: &Worker<'_>, op: Attention) {
     }
 }
 
-fn attend_item<W: KvElement>(run: &Run<'_>, worker: &Worker<'_>, op: Attention) {
+fn attend_item<E: KvElement>(run: &Run<'_>, worker: &Worker<'_>, op: Attention) {
     let heads = run.kv.shape().kv_heads;
     let index = worker.index();
     let mut scratch = run.activations.scratch[index].lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +77,7 @@ fn attend_item<W: KvElement>(run: &Run<'_>, worker: &Worker<'_>, op: Attention) 
         }
         let (tile, head) = (unit / heads, unit % heads);
         let tile = tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS);
-        Some(Item::<W>::new(run, op, span, tile, head))
+        Some(Item::<E>::new(run, op, span, tile, head))
     });
     if let Some(item) = item {
         item.attend(&mut scratch);
@@ -149,7 +85,7 @@ fn attend_item<W: KvElement>(run: &Run<'_>, worker: &Worker<'_>, op: Attention) 
 }
 
 /// One KV head and some rows of one sequence.
-struct Item<'a, W> {
+struct Item<'a, E: KvElement> {
     run: &'a Run<'a>,
     op: Attention,
     span: Span<'a>,
@@ -163,10 +99,10 @@ struct Item<'a, W> {
     padded: usize,
     /// Leading nodes of the tree from which all others descend.
     trunk: usize,
-    kernel: fn(Fma<'_, W>),
+    kernels: KvKernels<E>,
 }
 
-impl<'a, W: KvElement> Item<'a, W> {
+impl<'a, E: KvElement> Item<'a, E> {
     fn new(
         run: &'a Run<'a>,
         op: Attention,
@@ -187,7 +123,7 @@ impl<'a, W: KvElement> Item<'a, W> {
             group: run.activations.spec(op.queries).width / (shape.head_size * shape.kv_heads),
             head_size: shape.head_size,
             padded: run.kv.padded_head(),
-            kernel: W::kernel(run.table),
+            kernels: E::kernels(run.table),
         }
     }
 
@@ -197,7 +133,7 @@ impl<'a, W: KvElement> Item<'a, W> {
     }
 
     fn attend(&self, scratch: &mut Scratch) {
-        self.load_queries(&mut scratch.queries);
+        self.load_queries(scratch);
         let mut views: [View; TILE_ROWS] = Default::default();
         let views = &mut views[..self.tile.len()];
         scratch.path.clear();
@@ -210,24 +146,37 @@ impl<'a, W: KvElement> Item<'a, W> {
         let first = views.iter().map(|view| view.seen.start / CHUNK).min().unwrap_or(0);
         let end = views.iter().map(|view| view.seen.end.div_ceil(CHUNK)).max().unwrap_or(0);
         for chunk in first..end {
-            self.attend_chunk(scratch, views, chunk);
+            self.attend_chunk(scratch, views, chunk, chunk + 1 < end);
         }
         self.finish(scratch);
     }
 
-    /// Copies and scales the queries.
-    fn load_queries(&self, queries: &mut [f32]) {
-        let width = self.group * self.head_size;
-        for (row, to) in self.tile.clone().zip(queries.chunks_exact_mut(width)) {
-            let row = self.span.rows.start as usize + row;
-            let heads = self.head * width..(self.head + 1) * width;
+    /// Cells of a head.
+    fn head_cells(&self) -> usize {
+        self.head_size.div_ceil(E::PER_CELL)
+    }
+
+    /// Scales the queries and makes inputs of them.
+    fn load_queries(&self, scratch: &mut Scratch) {
+        let inputs = bytemuck::cast_slice_mut::<u32, Input<E>>(&mut scratch.queries);
+        for (query, to) in (0..self.queries()).zip(inputs.chunks_exact_mut(self.head_cells())) {
+            let (row, head) = self.place(query);
             // SAFETY: queries are complete and no worker writes them in this phase, unless the output
             // is the same buffer; then this item alone uses these heads of these rows.
-            let from = unsafe { self.run.activations.read(self.op.queries, row, heads) };
-            for (to, from) in to.iter_mut().zip(from) {
+            let from = unsafe { self.run.activations.read(self.op.queries, row, head) };
+            let scaled = &mut scratch.scaled[..self.head_size];
+            for (to, from) in scaled.iter_mut().zip(from) {
                 *to = from * self.op.scale;
             }
+            (self.kernels.round)(scaled, to);
         }
+    }
+
+    /// The row of the pass and the columns of a query.
+    fn place(&self, query: usize) -> (usize, Range<usize>) {
+        let row = self.span.rows.start as usize + self.tile.start + query / self.group;
+        let head = self.head * self.group + query % self.group;
+        (row, head * self.head_size..(head + 1) * self.head_size)
     }
 
     /// What `row` sees; appends its nodes behind the trunk to `path`.
@@ -252,10 +201,16 @@ impl<'a, W: KvElement> Item<'a, W> {
         view
     }
 
+    /// The keys of a block of the sequence.
+    fn keys(&self, block: usize) -> &[E::Cell] {
+        // SAFETY: the store's type is `E`, see `attention`; nobody writes the store in this phase.
+        unsafe { self.run.kv.keys::<E>(self.span.blocks[block], self.op.layer, self.head) }
+    }
+
     /// The values of a block of the sequence.
-    fn values(&self, block: usize) -> &[W] {
-        // SAFETY: the store's type is `W`, see `attention`; nobody writes the store in this phase.
-        unsafe { self.run.kv.values(self.span.blocks[block], self.op.layer, self.head) }
+    fn values(&self, block: usize) -> &[E::Cell] {
+        // SAFETY: as above.
+        unsafe { self.run.kv.values::<E>(self.span.blocks[block], self.op.layer, self.head) }
     }
 
     /// First block with slots behind the trunk.
@@ -273,74 +228,106 @@ impl<'a, W: KvElement> Item<'a, W> {
         let (first, stride) = (self.drafted_block(), self.drafted_stride());
         scratch.drafted[..self.queries() * stride].fill(0.0);
         for block in 0..stride / CHUNK {
+            let keys = self.keys(first + block);
             let scores = &mut scratch.drafted[block * CHUNK..];
-            self.score(&scratch.queries, first + block, CHUNK / LANES, scores, stride);
+            self.score(&scratch.queries, keys, &[], CHUNK / LANES, (scores, stride));
         }
     }
 
-    /// Adds the scores of a block's first keys to zeroed `scores`.
+    /// Adds the scores of a block's first keys to zeroed `scores`; `next` is fetched meanwhile.
     fn score(
         &self,
-        queries: &[f32],
-        block: usize,
+        queries: &[u32],
+        keys: &[E::Cell],
+        next: &[E::Cell],
         panels: usize,
-        scores: &mut [f32],
-        stride: usize,
+        (scores, stride): (&mut [f32], usize),
     ) {
-        // SAFETY: the store's type is `W`, see `attention`; nobody writes the store in this phase.
-        let keys = unsafe { self.run.kv.keys(self.span.blocks[block], self.op.layer, self.head) };
-        (self.kernel)(Fma {
+        (self.kernels.tile)(Fma {
             rows: self.queries(),
             panels,
-            steps: self.head_size,
-            x: queries,
-            x_stride: self.head_size,
+            steps: self.head_cells(),
+            x: bytemuck::cast_slice(queries),
+            x_stride: self.head_cells(),
             w: keys,
             w_panel: LANES,
             w_step: CHUNK,
-            ahead: 0,
+            next,
             acc: scores,
             acc_stride: stride,
         });
     }
 
-    fn attend_chunk(&self, scratch: &mut Scratch, views: &[View], chunk: usize) {
+    fn attend_chunk(&self, scratch: &mut Scratch, views: &[View], chunk: usize, more: bool) {
         let mut windows = [Window::default(); TILE_ROWS];
         for (window, view) in windows.iter_mut().zip(views) {
             *window = view.window(chunk);
         }
         let windows = &windows[..views.len()];
+        // Memory delivers about as fast as one row computes, so the next chunk is asked for evenly: its
+        // keys during the scores, its values during the exponentials and the merge.
+        let (next_keys, next_values) =
+            if more { (self.keys(chunk + 1), self.values(chunk + 1)) } else { Default::default() };
+        let (soon, later) = next_values.split_at(next_values.len() / 2);
         scratch.scores[..self.queries() * CHUNK].fill(0.0);
         let straight = windows.iter().filter(|w| w.start < w.straight).map(|w| w.straight).max();
         if let Some(straight) = straight {
-            let panels = straight.div_ceil(LANES);
-            self.score(&scratch.queries, chunk, panels, &mut scratch.scores, CHUNK);
+            let (keys, panels) = (self.keys(chunk), straight.div_ceil(LANES));
+            self.score(&scratch.queries, keys, next_keys, panels, (&mut scratch.scores, CHUNK));
         }
-        scratch.chunk[..self.queries() * self.padded].fill(0.0);
         for (row, (view, window)) in views.iter().zip(windows).enumerate() {
             self.pick_drafted(scratch, row, view, *window, chunk);
-            let (scores, _) = scratch.scores.as_chunks_mut::<CHUNK>();
-            let queries = row * self.group..(row + 1) * self.group;
             if window.start < window.end {
-                for (scores, later) in
-                    scores[queries.clone()].iter_mut().zip(&mut scratch.later[queries])
-                {
-                    *later = (self.run.table.softmax)(scores, window.start..window.end);
-                }
+                self.exponentiate(scratch, row, window.start..window.end, soon);
             }
         }
-        self.weigh_straight(scratch, windows, chunk);
+        self.weigh(scratch, views, windows, chunk);
         for (row, (view, window)) in views.iter().zip(windows).enumerate() {
-            self.weigh_drafted(scratch, row, view, *window, chunk);
             if window.start < window.end {
-                self.merge(scratch, row, view.seen.start / CHUNK == chunk);
+                self.merge(scratch, row, view.seen.start / CHUNK == chunk, later);
             }
         }
     }
 
-    /// The slot of a row's position behind the trunk.
-    fn drafted_slot(&self, scratch: &Scratch, view: &View, position: usize) -> usize {
-        self.span.base + scratch.path[view.path + position - view.straight] as usize
+    /// Fetches what belongs to a query when all of them share the fetching of `next`.
+    fn prefetch(&self, next: &[E::Cell], query: usize) {
+        let bytes = bytemuck::cast_slice::<E::Cell, u8>(next);
+        let at = |query| bytes.len() * query / self.queries() / 64 * 64;
+        (self.run.table.prefetch)(&bytes[at(query)..at(query + 1)]);
+    }
+
+    /// Turns a row's scores into weights; `next` is fetched meanwhile.
+    fn exponentiate(
+        &self,
+        scratch: &mut Scratch,
+        row: usize,
+        seen: Range<usize>,
+        next: &[E::Cell],
+    ) {
+        let (scores, _) = scratch.scores.as_chunks_mut::<CHUNK>();
+        let weights = bytemuck::cast_slice_mut::<u32, Input<E>>(&mut scratch.weights);
+        let (scores, weights) = (scores.iter_mut(), weights.chunks_exact_mut(CHUNK / E::PER_CELL));
+        let states = scores.zip(weights).zip(&mut scratch.later).enumerate();
+        for (query, ((scores, weights), later)) in states.skip(row * self.group).take(self.group) {
+            self.prefetch(next, query);
+            *later = (self.kernels.softmax)(scores, seen.clone(), weights);
+        }
+    }
+
+    /// The slot of a position of a chunk that a row sees.
+    fn slot(
+        &self,
+        scratch: &Scratch,
+        view: &View,
+        window: Window,
+        (chunk, position): (usize, usize),
+    ) -> usize {
+        let absolute = chunk * CHUNK + position;
+        if position < window.straight {
+            absolute
+        } else {
+            self.span.base + scratch.path[view.path + absolute - view.straight] as usize
+        }
     }
 
     /// Puts the scores of a row's drafted positions in their places.
@@ -354,7 +341,7 @@ impl<'a, W: KvElement> Item<'a, W> {
     ) {
         let origin = self.drafted_block() * CHUNK;
         for position in window.straight..window.end {
-            let slot = self.drafted_slot(scratch, view, chunk * CHUNK + position);
+            let slot = self.slot(scratch, view, window, (chunk, position));
             for query in row * self.group..(row + 1) * self.group {
                 scratch.scores[query * CHUNK + position] =
                     scratch.drafted[query * self.drafted_stride() + slot - origin];
@@ -362,96 +349,129 @@ impl<'a, W: KvElement> Item<'a, W> {
         }
     }
 
-    /// Adds the weighted values of the positions whose slots have the same number. Those that every row
-    /// sees are loaded once for all; before and behind them each row goes alone.
-    fn weigh_straight(&self, scratch: &mut Scratch, windows: &[Window], chunk: usize) {
-        let start = windows.iter().map(|w| w.start).max().unwrap_or(0);
-        let end = windows.iter().map(|w| w.straight).min().unwrap_or(0);
-        let (start, end) = if start < end { (start, end) } else { (CHUNK, CHUNK) };
-        for (row, window) in windows.iter().enumerate() {
-            self.weigh(
-                scratch,
-                row..row + 1,
-                window.start..window.straight.min(start),
-                chunk * CHUNK,
-            );
+    /// Sums the weighted values of a chunk. Cells that every row reads where they are stored are loaded
+    /// once for all, those before and behind them by each row alone.
+    fn weigh(&self, scratch: &mut Scratch, views: &[View], windows: &[Window], chunk: usize) {
+        scratch.chunk[..self.queries() * self.padded].fill(0.0);
+        let direct = |window: &Window| window.direct(E::PER_CELL);
+        let start = windows.iter().map(|w| direct(w).start).max().unwrap_or(0);
+        let end = windows.iter().map(|w| direct(w).end).min().unwrap_or(0);
+        let shared = if start < end { start..end } else { CHUNK..CHUNK };
+        for (row, (view, window)) in views.iter().zip(windows).enumerate() {
+            let direct = direct(window);
+            let first = window.start / E::PER_CELL..direct.start;
+            self.weigh_gathered(scratch, (row, view, *window), chunk, first);
+            let before = direct.start..direct.end.min(shared.start);
+            self.weigh_direct(scratch, row..row + 1, chunk, before);
         }
-        self.weigh(scratch, 0..windows.len(), start..end, chunk * CHUNK);
-        for (row, window) in windows.iter().enumerate() {
-            self.weigh(scratch, row..row + 1, end..window.straight, chunk * CHUNK);
-        }
-    }
-
-    /// Adds the weighted values of a row's drafted positions, in order.
-    fn weigh_drafted(
-        &self,
-        scratch: &mut Scratch,
-        row: usize,
-        view: &View,
-        window: Window,
-        chunk: usize,
-    ) {
-        for position in window.straight..window.end {
-            let slot = self.drafted_slot(scratch, view, chunk * CHUNK + position);
-            // The slot of the chunk's start, were the slots consecutive; may lie before slot 0.
-            let origin = slot.wrapping_sub(position);
-            self.weigh(scratch, row..row + 1, position..position + 1, origin);
+        self.weigh_direct(scratch, 0..windows.len(), chunk, shared.clone());
+        for (row, (view, window)) in views.iter().zip(windows).enumerate() {
+            let direct = direct(window);
+            let behind = direct.start.max(shared.end)..direct.end;
+            self.weigh_direct(scratch, row..row + 1, chunk, behind);
+            let last = direct.end..window.end.div_ceil(E::PER_CELL);
+            self.weigh_gathered(scratch, (row, view, *window), chunk, last);
         }
     }
 
-    /// Adds the weighted values of `positions` (from the chunk's start) for the queries of `rows`;
-    /// position `p` lies in slot `origin + p`, all in one block.
-    fn weigh(
+    /// Adds cells in place for the queries of `rows`.
+    fn weigh_direct(
         &self,
         scratch: &mut Scratch,
         rows: Range<usize>,
-        positions: Range<usize>,
-        origin: usize,
+        chunk: usize,
+        cells: Range<usize>,
     ) {
-        if positions.is_empty() {
+        if !cells.is_empty() {
+            let values = &self.values(chunk)[cells.start * self.padded..];
+            self.add(&scratch.weights, &mut scratch.chunk, rows, cells, values);
+        }
+    }
+
+    /// Adds cells put together from what the row sees of them.
+    fn weigh_gathered(
+        &self,
+        scratch: &mut Scratch,
+        (row, view, window): (usize, &View, Window),
+        chunk: usize,
+        cells: Range<usize>,
+    ) {
+        if cells.is_empty() {
             return;
         }
-        let slot = origin.wrapping_add(positions.start);
-        let values = &self.values(slot / CHUNK)[slot % CHUNK * self.padded..];
-        let query = rows.start * self.group;
-        (self.kernel)(Fma {
+        let (n, padded) = (E::PER_CELL, self.padded);
+        let mut gathered = std::mem::take(&mut scratch.gathered);
+        let values = bytemuck::cast_slice_mut::<u32, E>(&mut gathered);
+        let positions = cells.start * n..cells.end * n;
+        for (i, position) in positions.enumerate() {
+            let to = values[i / n * n * padded..][..n * padded].iter_mut().skip(i % n).step_by(n);
+            if (window.start..window.end).contains(&position) {
+                let slot = self.slot(scratch, view, window, (chunk, position));
+                let cells = &self.values(slot / CHUNK)[slot % CHUNK / n * padded..][..padded];
+                let from =
+                    bytemuck::cast_slice::<E::Cell, E>(cells).iter().skip(slot % n).step_by(n);
+                to.zip(from).for_each(|(to, from)| *to = *from);
+            } else {
+                to.for_each(|to| *to = E::zeroed());
+            }
+        }
+        let values = bytemuck::cast_slice(&gathered);
+        self.add(&scratch.weights, &mut scratch.chunk, row..row + 1, cells, values);
+        scratch.gathered = gathered;
+    }
+
+    /// Adds the weighted `values`, which begin at `cells.start`, for the queries of `rows`.
+    fn add(
+        &self,
+        weights: &[u32],
+        sums: &mut [f32],
+        rows: Range<usize>,
+        cells: Range<usize>,
+        values: &[E::Cell],
+    ) {
+        let (query, stride) = (rows.start * self.group, CHUNK / E::PER_CELL);
+        (self.kernels.tile)(Fma {
             rows: rows.len() * self.group,
             panels: self.padded / LANES,
-            steps: positions.len(),
-            x: &scratch.scores[query * CHUNK + positions.start..],
-            x_stride: CHUNK,
+            steps: cells.len(),
+            x: &bytemuck::cast_slice(weights)[query * stride + cells.start..],
+            x_stride: stride,
             w: values,
             w_panel: LANES,
             w_step: self.padded,
-            ahead: 0,
-            acc: &mut scratch.chunk[query * self.padded..],
+            next: &[],
+            acc: &mut sums[query * self.padded..],
             acc_stride: self.padded,
         });
     }
 
-    /// Merges a row's chunk into its total; the first chunk is the total.
-    fn merge(&self, scratch: &mut Scratch, row: usize, first: bool) {
-        for query in row * self.group..(row + 1) * self.group {
-            let vector = query * self.padded..(query + 1) * self.padded;
-            let (total, chunk) = (&mut scratch.total[vector.clone()], &scratch.chunk[vector]);
-            let (state, later) = (&mut scratch.state[query], scratch.later[query]);
-            if first {
-                total.copy_from_slice(chunk);
-                *state = later;
-            } else {
-                let (merged, a, b) = state.merge(later);
-                *state = merged;
-                (self.run.table.merge)(total, chunk, a, b);
-            }
+    /// Merges a row's chunk into its total; the first chunk is the total. `next` is fetched meanwhile.
+    fn merge(&self, scratch: &mut Scratch, row: usize, first: bool, next: &[E::Cell]) {
+        let queries = row * self.group..(row + 1) * self.group;
+        let vectors = queries.start * self.padded..queries.end * self.padded;
+        let (total, chunk) = (&mut scratch.total[vectors.clone()], &scratch.chunk[vectors]);
+        let states = &mut scratch.state[queries.clone()];
+        let (later, factors) =
+            (&scratch.later[queries.clone()], &mut scratch.factors[queries.clone()]);
+        for query in queries {
+            self.prefetch(next, query);
+        }
+        if first {
+            total.copy_from_slice(chunk);
+            states.copy_from_slice(later);
+            return;
+        }
+        (self.run.table.merge_states)(states, later, factors);
+        let vectors = total.chunks_exact_mut(self.padded).zip(chunk.chunks_exact(self.padded));
+        for ((total, chunk), [a, b]) in vectors.zip(factors) {
+            (self.run.table.merge)(total, chunk, *a, *b);
         }
     }
 
     /// Divides by the sums and writes the result.
     fn finish(&self, scratch: &Scratch) {
         for query in 0..self.queries() {
-            let row = self.span.rows.start as usize + self.tile.start + query / self.group;
-            let head = self.head * self.group + query % self.group;
-            let head = head * self.head_size..(head + 1) * self.head_size;
+            let (row, head) = self.place(query);
             // SAFETY: this item alone writes these heads of these rows.
             let out = unsafe { self.run.activations.write(self.op.out, row, head) };
             let total = &scratch.total[query * self.padded..];

@@ -12,39 +12,80 @@
 //! at 64 rows of f32, 0.8 of bf16; at one row the memory's bandwidth.
 
 use bytemuck::Pod;
-use half::{bf16, f16};
+use half::f16;
 
 use crate::simd::{LANES, Simd};
 
 /// A stored weight type.
 pub(crate) trait Weight: Pod {
-    /// Sixteen of them as f32, exactly.
-    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::F;
+    /// What it is multiplied with.
+    type Input: Pod;
 }
 
 impl Weight for f32 {
-    #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::F {
-        s.load(from)
-    }
-}
-
-impl Weight for bf16 {
-    #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::F {
-        s.load_bf16(from)
-    }
+    type Input = f32;
 }
 
 impl Weight for f16 {
+    type Input = f32;
+}
+
+/// How a weight is multiplied and added.
+pub(crate) trait Link<S: Simd, W: Weight>: Copy {
+    /// An operand in sixteen lanes.
+    type Operand: Copy;
+    /// The same input in every lane.
+    fn splat(self, s: S, input: W::Input) -> Self::Operand;
+    /// Sixteen weights.
+    fn load(self, s: S, from: &[W; LANES]) -> Self::Operand;
+    /// The chain with one link more.
+    fn add(self, s: S, input: Self::Operand, weight: Self::Operand, chain: S::F) -> S::F;
+}
+
+/// By the level's fused multiply-add.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fused;
+
+impl<S: Simd> Link<S, f32> for Fused {
+    type Operand = S::F;
+
     #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::F {
+    fn splat(self, s: S, input: f32) -> S::F {
+        s.splat(input)
+    }
+
+    #[inline(always)]
+    fn load(self, s: S, from: &[f32; LANES]) -> S::F {
+        s.load(from)
+    }
+
+    #[inline(always)]
+    fn add(self, s: S, input: S::F, weight: S::F, chain: S::F) -> S::F {
+        s.fma(input, weight, chain)
+    }
+}
+
+impl<S: Simd> Link<S, f16> for Fused {
+    type Operand = S::F;
+
+    #[inline(always)]
+    fn splat(self, s: S, input: f32) -> S::F {
+        s.splat(input)
+    }
+
+    #[inline(always)]
+    fn load(self, s: S, from: &[f16; LANES]) -> S::F {
         s.load_f16(from)
+    }
+
+    #[inline(always)]
+    fn add(self, s: S, input: S::F, weight: S::F, chain: S::F) -> S::F {
+        s.fma(input, weight, chain)
     }
 }
 
 /// Operands of the tile; strides count elements.
-pub(crate) struct Fma<'a, W> {
+pub(crate) struct Fma<'a, W: Weight> {
     /// Rows of `x` and of `acc`.
     pub(crate) rows: usize,
     /// Panels of sixteen outputs.
@@ -52,18 +93,26 @@ pub(crate) struct Fma<'a, W> {
     /// Links added to each chain.
     pub(crate) steps: usize,
     /// `[rows][steps]`, rows `x_stride` apart.
-    pub(crate) x: &'a [f32],
+    pub(crate) x: &'a [W::Input],
     pub(crate) x_stride: usize,
     /// `[panels][steps][16]`, panels `w_panel` and steps `w_step` apart.
     pub(crate) w: &'a [W],
     pub(crate) w_panel: usize,
     pub(crate) w_step: usize,
-    /// Elements from the start of each panel of `w` to what the next call reads: it is prefetched, each
-    /// block of rows its share, so that memory is busy for as long as the arithmetic is. 0 is none.
-    pub(crate) ahead: usize,
+    /// What the next call reads, laid out as `w`; its size may differ, and empty is none. It is prefetched,
+    /// each block of rows its share, so that memory is busy for as long as the arithmetic is.
+    pub(crate) next: &'a [W],
     /// `[rows][panels * 16]`, rows `acc_stride` apart.
     pub(crate) acc: &'a mut [f32],
     pub(crate) acc_stride: usize,
+}
+
+/// Starts to load every line of `bytes`.
+#[inline(always)]
+pub(crate) fn prefetch<S: Simd>(s: S, bytes: &[u8]) {
+    for line in bytes.chunks(64) {
+        s.prefetch(line.as_ptr());
+    }
 }
 
 /// One past the last element of `count` runs of `run`, `stride` apart.
@@ -73,7 +122,16 @@ pub(crate) fn extent(count: usize, stride: usize, run: usize) -> usize {
 
 /// Runs the tile over all rows and panels.
 #[inline(always)]
-pub(crate) fn fma<S: Simd, W: Weight>(s: S, mut a: Fma<'_, W>) {
+pub(crate) fn fma<S: Simd, W: Weight>(s: S, a: Fma<'_, W>)
+where
+    Fused: Link<S, W>,
+{
+    fma_by(s, Fused, a);
+}
+
+/// As [`fma`], by other means.
+#[inline(always)]
+pub(crate) fn fma_by<S: Simd, W: Weight>(s: S, link: impl Link<S, W>, mut a: Fma<'_, W>) {
     if a.rows == 0 || a.panels == 0 || a.steps == 0 {
         return;
     }
@@ -89,13 +147,13 @@ pub(crate) fn fma<S: Simd, W: Weight>(s: S, mut a: Fma<'_, W>) {
         // SAFETY: the extents were checked above, and each call stays within `row + R <= rows`.
         unsafe {
             row += if left >= 8 && S::FLOAT_TILE >= 8 {
-                panels::<S, W, 8>(s, &mut a, row)
+                panels::<S, W, _, 8>(s, link, &mut a, row)
             } else if left >= 4 && S::FLOAT_TILE >= 4 {
-                panels::<S, W, 4>(s, &mut a, row)
+                panels::<S, W, _, 4>(s, link, &mut a, row)
             } else if left >= 2 && S::FLOAT_TILE >= 2 {
-                panels::<S, W, 2>(s, &mut a, row)
+                panels::<S, W, _, 2>(s, link, &mut a, row)
             } else {
-                panels::<S, W, 1>(s, &mut a, row)
+                panels::<S, W, _, 1>(s, link, &mut a, row)
             };
         }
     }
@@ -106,8 +164,9 @@ pub(crate) fn fma<S: Simd, W: Weight>(s: S, mut a: Fma<'_, W>) {
 /// # Safety
 /// The extents of `a` hold and `row + R <= a.rows`.
 #[inline(always)]
-unsafe fn panels<S: Simd, W: Weight, const R: usize>(
+unsafe fn panels<S: Simd, W: Weight, L: Link<S, W>, const R: usize>(
     s: S,
+    link: L,
     a: &mut Fma<'_, W>,
     row: usize,
 ) -> usize {
@@ -118,11 +177,11 @@ unsafe fn panels<S: Simd, W: Weight, const R: usize>(
         // SAFETY: passed on, and `panel + P <= a.panels`.
         unsafe {
             panel += if left >= 4 && widest >= 4 {
-                tile::<S, W, R, 4>(s, a, row, panel)
+                tile::<S, W, L, R, 4>(s, link, a, row, panel)
             } else if left >= 2 && widest >= 2 {
-                tile::<S, W, R, 2>(s, a, row, panel)
+                tile::<S, W, L, R, 2>(s, link, a, row, panel)
             } else {
-                tile::<S, W, R, 1>(s, a, row, panel)
+                tile::<S, W, L, R, 1>(s, link, a, row, panel)
             };
         }
     }
@@ -134,8 +193,9 @@ unsafe fn panels<S: Simd, W: Weight, const R: usize>(
 /// # Safety
 /// The extents of `a` hold, `row + R <= a.rows` and `panel + P <= a.panels`.
 #[inline(always)]
-unsafe fn tile<S: Simd, W: Weight, const R: usize, const P: usize>(
+unsafe fn tile<S: Simd, W: Weight, L: Link<S, W>, const R: usize, const P: usize>(
     s: S,
+    link: L,
     a: &mut Fma<'_, W>,
     row: usize,
     panel: usize,
@@ -146,8 +206,8 @@ unsafe fn tile<S: Simd, W: Weight, const R: usize, const P: usize>(
         let x = a.x.as_ptr().add(row * a.x_stride);
         let w = a.w.as_ptr().add(panel * a.w_panel);
         let acc = a.acc.as_mut_ptr().add(row * a.acc_stride + panel * LANES);
-        let step = a.w_step * size_of::<W>() * R.max(8) / a.rows.max(8);
-        let next = w.cast::<u8>().wrapping_add(a.ahead * size_of::<W>() + row / 8 * a.steps * step);
+        let step = a.w_step * R.max(8) / a.rows.max(8);
+        let next = a.next.as_ptr().wrapping_add(panel * a.w_panel + row / 8 * a.steps * step);
         let mut sums = [[s.splat(0.0); P]; R];
         for (r, sums) in sums.iter_mut().enumerate() {
             for (p, sum) in sums.iter_mut().enumerate() {
@@ -155,17 +215,17 @@ unsafe fn tile<S: Simd, W: Weight, const R: usize, const P: usize>(
             }
         }
         for k in 0..a.steps {
-            let mut weights = [s.splat(0.0); P];
+            let mut weights = [link.load(s, &*w.add(k * a.w_step).cast()); P];
             for (p, weight) in weights.iter_mut().enumerate() {
-                *weight = W::load(s, &*w.add(p * a.w_panel + k * a.w_step).cast());
-                if a.ahead > 0 {
-                    s.prefetch(next.wrapping_add(p * a.w_panel * size_of::<W>() + k * step));
+                *weight = link.load(s, &*w.add(p * a.w_panel + k * a.w_step).cast());
+                if !a.next.is_empty() {
+                    s.prefetch(next.wrapping_add(p * a.w_panel + k * step).cast());
                 }
             }
             for (r, sums) in sums.iter_mut().enumerate() {
-                let x = s.splat(*x.add(r * a.x_stride + k));
+                let x = link.splat(s, *x.add(r * a.x_stride + k));
                 for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.fma(x, weights[p], *sum);
+                    *sum = link.add(s, x, weights[p], *sum);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Projections: quantise the input once if any weight is quantised, then all parts in one phase.
+//! Projections: quantise or round the input once if any weight asks for it, then all parts in one phase.
 //!
 //! `[rows, inputs] x [outputs, inputs]^T`, weights in panels of sixteen outputs (see
 //! [`pack`](crate::pack)). Work is cut into units of up to four panels and all rows; a unit streams its
@@ -10,7 +10,6 @@ use std::ops::Range;
 
 use foretoken_tensor::arithmetic::GROUP;
 use foretoken_tensor::{BufferId, Projection, WeightFormat, Write};
-use half::{bf16, f16};
 
 use super::dot::{Dot, LINE, Quants};
 use super::fma::{Fma, Weight};
@@ -30,7 +29,7 @@ use crate::simd::LANES;
 const PANELS: usize = 4;
 /// Rows that share a unit's weights in one sweep.
 const ROWS: usize = 64;
-/// Inputs of float panels that all rows pass over before the next: 32 KiB of f32 in four panels.
+/// Steps (inputs, or pairs of them) of float panels that all rows pass over before the next: 32 KiB of f32 in four panels.
 const FLOAT_CUT: usize = 128;
 /// Rows of the largest tile: that few pass over the weights about once.
 const TILE_ROWS: usize = 8;
@@ -60,8 +59,33 @@ pub(crate) fn prepare_units(
     parts: &[Projection],
     workers: usize,
 ) -> usize {
-    let asks = |part: &Projection| run.weights.matrices[part.weight.index()].is_quantized();
-    if parts.iter().any(asks) { run.shares(input, workers) } else { 0 }
+    let Forms { quantized, rounded } = forms(run, parts);
+    if quantized || rounded { run.shares(input, workers) } else { 0 }
+}
+
+/// What the weights of a projection read besides its input.
+struct Forms {
+    quantized: bool,
+    rounded: bool,
+}
+
+fn forms(run: &Run<'_>, parts: &[Projection]) -> Forms {
+    let matrices = || parts.iter().map(|part| &run.weights.matrices[part.weight.index()]);
+    Forms {
+        quantized: matrices().any(CpuMatrix::is_quantized),
+        rounded: matrices().any(|matrix| matrix.format() == WeightFormat::Bf16),
+    }
+}
+
+/// Prepares a share of the input rows in the forms that the weights read.
+pub(crate) fn prepare(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts: &[Projection]) {
+    let Forms { quantized, rounded } = forms(run, parts);
+    if quantized {
+        quantize(run, worker, input);
+    }
+    if rounded {
+        round(run, worker, input);
+    }
 }
 
 /// Units of the operator.
@@ -106,7 +130,7 @@ pub(crate) fn linear(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts:
 }
 
 /// Quantises a share of the input rows, split by groups.
-pub(crate) fn prepare(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
+fn quantize(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
     let width = run.activations.spec(input).width;
     let groups = width.next_multiple_of(LINE) / GROUP;
     let stride = quantized_stride(width);
@@ -136,11 +160,32 @@ pub(crate) fn prepare(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
     }
 }
 
+/// Rounds a share of the input rows to pairs of bfloat16, split by groups.
+fn round(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
+    let width = run.activations.spec(input).width;
+    let groups = width.div_ceil(GROUP);
+    let target = &run.activations.rounded;
+    let mut share = worker.share(run.rows(input) * groups);
+    while !share.is_empty() {
+        let (row, first) = (share.start / groups, share.start % groups);
+        let end = share.end.min((row + 1) * groups);
+        let columns = first * GROUP..width.min((end - row * groups) * GROUP);
+        let pairs =
+            row * target.stride + columns.start / 2..row * target.stride + columns.end.div_ceil(2);
+        // SAFETY: the input is complete and no worker writes it in this phase; each group is written
+        // by the one worker whose share holds it.
+        unsafe {
+            (run.table.round)(run.activations.read(input, row, columns), target.pairs.part(pairs));
+        }
+        share.start = end;
+    }
+}
+
 fn multiply(run: &Run<'_>, unit: &Unit<'_>, acc: &mut [f32]) {
     match unit.matrix.format() {
-        WeightFormat::F32 => floats::<f32>(run, run.table.fma_f32, unit, acc),
-        WeightFormat::F16 => floats::<f16>(run, run.table.fma_f16, unit, acc),
-        WeightFormat::Bf16 => floats::<bf16>(run, run.table.fma_bf16, unit, acc),
+        WeightFormat::F32 => floats(run.table.fma_f32, unit, values(run, unit), acc),
+        WeightFormat::F16 => floats(run.table.fma_f16, unit, values(run, unit), acc),
+        WeightFormat::Bf16 => floats(run.table.fma_pairs, unit, pairs(run, unit), acc),
         WeightFormat::Q8_0 => integers::<Q8_0>(run, run.table.dot_q8_0, unit, acc),
         WeightFormat::Q4_0 => integers::<Q4_0>(run, run.table.dot_q4_0, unit, acc),
         WeightFormat::Q4K => integers::<Q4K>(run, run.table.dot_q4_k, unit, acc),
@@ -150,24 +195,43 @@ fn multiply(run: &Run<'_>, unit: &Unit<'_>, acc: &mut [f32]) {
     }
 }
 
-fn floats<W: Weight>(run: &Run<'_>, kernel: fn(Fma<'_, W>), unit: &Unit<'_>, acc: &mut [f32]) {
-    let inputs = unit.matrix.cols();
+/// The input rows of a unit, and the distance from one to the next.
+fn values<'a>(run: &Run<'a>, unit: &Unit<'_>) -> (&'a [f32], usize) {
     // SAFETY: the input is complete and no worker writes it in this phase.
     let x = unsafe { run.activations.read_rows(unit.input, unit.rows.clone()) };
+    (x, run.activations.stride(unit.input))
+}
+
+/// As [`values`], rounded.
+fn pairs<'a>(run: &Run<'a>, unit: &Unit<'_>) -> (&'a [u32], usize) {
+    let rounded = &run.activations.rounded;
+    let rows = unit.rows.start * rounded.stride..unit.rows.end * rounded.stride;
+    // SAFETY: the rounded input is complete and no worker writes it in this phase.
+    (unsafe { rounded.pairs.view(rows) }, rounded.stride)
+}
+
+fn floats<W: Weight>(
+    kernel: fn(Fma<'_, W>),
+    unit: &Unit<'_>,
+    (x, x_stride): (&[W::Input], usize),
+    acc: &mut [f32],
+) {
+    let steps = unit.matrix.steps();
     let w = unit.matrix.floats::<W>(unit.panels.clone());
     let whole = unit.rows.len() <= TILE_ROWS && size_of_val(w) <= RESIDENT;
-    let cut = if whole { inputs } else { FLOAT_CUT };
-    for start in (0..inputs).step_by(cut.max(1)) {
+    let cut = if whole { steps } else { FLOAT_CUT };
+    for start in (0..steps).step_by(cut.max(1)) {
+        let end = steps.min(start + cut);
         kernel(Fma {
             rows: unit.rows.len(),
             panels: unit.panels.len(),
-            steps: cut.min(inputs - start),
+            steps: end - start,
             x: &x[start..],
-            x_stride: run.activations.stride(unit.input),
+            x_stride,
             w: &w[start * LANES..],
-            w_panel: inputs * LANES,
+            w_panel: steps * LANES,
             w_step: LANES,
-            ahead: if whole { 0 } else { FLOAT_CUT * LANES },
+            next: if end < steps { &w[end * LANES..] } else { &[] },
             acc,
             acc_stride: WIDTH,
         });

@@ -6,6 +6,7 @@ use half::{bf16, f16};
 
 use super::dot::{Dot, Group, LINE, Quants};
 use super::fma::{Fma, Weight};
+use super::pairs::Pair;
 use super::quantize::Quantize;
 use super::{q4_0::Q4_0, q4_k::Q4K, q5_k::Q5K, q6_k::Q6K, q8_0::Q8_0};
 use crate::isa::Isa;
@@ -13,12 +14,8 @@ use crate::memory::Memory;
 use crate::simd::LANES;
 use crate::table::KernelTable;
 
-fn tables() -> impl Iterator<Item = KernelTable> {
-    Isa::ALL.iter().filter(|isa| isa.is_available()).map(|isa| {
-        let table = KernelTable::new(*isa);
-        assert_eq!(table.isa, *isa);
-        table
-    })
+fn tables() -> Vec<KernelTable> {
+    KernelTable::all()
 }
 
 /// `SplitMix64`.
@@ -38,6 +35,12 @@ impl Random {
         unit * [0.01, 1.0, 30.0][(self.next() % 3) as usize]
     }
 
+    /// A bfloat16 of any magnitude that rounding leaves, most often about the least of them.
+    fn small(&mut self) -> bf16 {
+        let scale = [1.0, arithmetic::BF16_MIN, arithmetic::BF16_MIN * 300.0, 1e8];
+        arithmetic::to_bf16(self.value() * scale[(self.next() % 4) as usize])
+    }
+
     fn values(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.value()).collect()
     }
@@ -47,14 +50,21 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-fn check_fma<W: Weight>(kernel: fn(Fma<'_, W>), isa: Isa, from: fn(f32) -> W, to: fn(W) -> f32) {
+/// A weight type beside the scalar link of its chain.
+fn check_fma<W: Weight>(
+    kernel: fn(Fma<'_, W>),
+    isa: Isa,
+    input: fn(&mut Random) -> W::Input,
+    weight: fn(&mut Random) -> W,
+    link: fn(f32, W::Input, W) -> f32,
+) {
     let mut random = Random(1);
     for rows in [1, 2, 3, 7, 8, 9, 15, 17] {
         for (panels, steps) in [(1, 1), (2, 5), (3, 33), (4, 16), (5, 7), (7, 64)] {
             let (x_stride, w_step, acc_stride) = (steps + 3, LANES + 16, panels * LANES + 5);
-            let (w_panel, ahead) = (steps * w_step + 2, steps * w_step);
-            let x = random.values(rows * x_stride);
-            let w: Vec<W> = random.values(panels * w_panel).into_iter().map(from).collect();
+            let w_panel = steps * w_step + 2;
+            let x: Vec<_> = (0..rows * x_stride).map(|_| input(&mut random)).collect();
+            let w: Vec<W> = (0..panels * w_panel).map(|_| weight(&mut random)).collect();
             let before = random.values(rows * acc_stride);
             let mut wanted = before.clone();
             for r in 0..rows {
@@ -62,7 +72,7 @@ fn check_fma<W: Weight>(kernel: fn(Fma<'_, W>), isa: Isa, from: fn(f32) -> W, to
                     let acc = &mut wanted[r * acc_stride + o];
                     for k in 0..steps {
                         let w = w[o / LANES * w_panel + k * w_step + o % LANES];
-                        *acc = x[r * x_stride + k].mul_add(to(w), *acc);
+                        *acc = link(*acc, x[r * x_stride + k], w);
                     }
                 }
             }
@@ -77,7 +87,7 @@ fn check_fma<W: Weight>(kernel: fn(Fma<'_, W>), isa: Isa, from: fn(f32) -> W, to
                 w,
                 w_panel,
                 w_step,
-                ahead,
+                next: w,
                 acc: a,
                 acc_stride,
             });
@@ -93,9 +103,68 @@ fn check_fma<W: Weight>(kernel: fn(Fma<'_, W>), isa: Isa, from: fn(f32) -> W, to
 #[test]
 fn float_tiles_are_one_chain_per_output() {
     for table in tables() {
-        check_fma(table.fma_f32, table.isa, |x| x, |w| w);
-        check_fma(table.fma_f16, table.isa, f16::from_f32, f16::to_f32);
-        check_fma(table.fma_bf16, table.isa, bf16::from_f32, bf16::to_f32);
+        let f32 = |random: &mut Random| random.value();
+        let f16 = |random: &mut Random| f16::from_f32(random.value());
+        check_fma(table.fma_f32, table.isa, f32, f32, |acc, x, w| x.mul_add(w, acc));
+        check_fma(table.fma_f16, table.isa, f32, f16, |acc, x, w| x.mul_add(w.to_f32(), acc));
+        let link = |acc, x: u32, w: Pair| {
+            let x = [x as u16, (x >> 16) as u16].map(|half| bf16::from_bits(half).to_f32());
+            arithmetic::add_pair(acc, x, w.map(bf16::to_f32))
+        };
+        let pair = |random: &mut Random| [random.small(), random.small()];
+        let bits = |random: &mut Random| {
+            let [even, odd] = [random.small(), random.small()].map(|x| u32::from(x.to_bits()));
+            even | odd << 16
+        };
+        check_fma(table.fma_pairs, table.isa, bits, pair, link);
+    }
+}
+
+/// The instruction rounds as its definition here only where no sum is subnormal, and only a machine
+/// that has it can show that; a table that does without it would pass every comparison.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn pairs_use_the_instruction_where_there_is_one() {
+    let native = is_x86_feature_detected!("avx512bf16") && Isa::Avx512.is_available();
+    let table = KernelTable::new(Isa::best(None));
+    let mut acc = [f32::from_bits(1); LANES];
+    let zeros = [[bf16::ZERO; 2]; LANES];
+    (table.fma_pairs)(Fma {
+        rows: 1,
+        panels: 1,
+        steps: 1,
+        x: &[0],
+        x_stride: 1,
+        w: &zeros,
+        w_panel: LANES,
+        w_step: LANES,
+        next: &[],
+        acc: &mut acc,
+        acc_stride: LANES,
+    });
+    // It takes subnormal sums for zeros, which the specification never makes.
+    assert_eq!(acc == [0.0; LANES], native, "a subnormal sum becomes {}", acc[0]);
+}
+
+#[test]
+fn rounding_equals_the_specification() {
+    let mut x: Vec<f32> = (0..u32::MAX).step_by(4099).map(f32::from_bits).collect();
+    for edge in [arithmetic::BF16_MIN, 1.0, f32::MAX] {
+        x.extend((-3..=3).map(|d: i32| f32::from_bits(edge.to_bits().wrapping_add_signed(d))));
+        x.extend(
+            (-3..=3).map(|d: i32| -f32::from_bits(edge.to_bits().wrapping_add_signed(d << 15))),
+        );
+    }
+    for table in tables() {
+        for x in [&x[..], &x[..1], &x[..x.len() - 1]] {
+            let mut pairs = vec![1; x.len().div_ceil(2)];
+            (table.round)(x, &mut pairs);
+            let half = |i: usize| (pairs[i / 2] >> (i % 2 * 16)) as u16;
+            for (i, x) in x.iter().enumerate() {
+                assert_eq!(half(i), arithmetic::to_bf16(*x).to_bits(), "{} {x:e}", table.isa);
+            }
+            assert!(x.len() % 2 == 0 || half(x.len()) == 0);
+        }
     }
 }
 
@@ -300,9 +369,37 @@ fn softmax_and_merge_equal_the_specification() {
                 wanted[j] = arithmetic::exp(scores[j] - max);
                 sum.add(j, wanted[j]);
             }
-            let state = (table.softmax)(&mut scores, seen.clone());
+            let mut weights = [1.0; CHUNK];
+            let state = (table.softmax)(&mut scores.clone(), seen.clone(), &mut weights);
             assert_eq!(state, Softmax { max, sum: sum.total() }, "{} {seen:?}", table.isa);
-            assert_eq!(bits(&scores), bits(&wanted), "{} {seen:?}", table.isa);
+            assert_eq!(bits(&weights), bits(&wanted), "{} {seen:?}", table.isa);
+            let mut sum = LaneSum::ZERO;
+            for j in seen.clone() {
+                sum.add(j, arithmetic::round_bf16(wanted[j]));
+            }
+            let mut weights = [1; CHUNK / 2];
+            let state = (table.softmax_pairs)(&mut scores, seen.clone(), &mut weights);
+            assert_eq!(state, Softmax { max, sum: sum.total() }, "{} {seen:?}", table.isa);
+            for (j, wanted) in wanted.iter().enumerate() {
+                let weight = (weights[j / 2] >> (j % 2 * 16)) as u16;
+                assert_eq!(
+                    weight,
+                    arithmetic::to_bf16(*wanted).to_bits(),
+                    "{} {seen:?}",
+                    table.isa
+                );
+            }
+        }
+        for states in [1, 4, 16, 19] {
+            let mut state = || Softmax { max: random.value() * 4.0, sum: random.value().abs() };
+            let mut totals: Vec<Softmax> = (0..states).map(|_| state()).collect();
+            let later: Vec<Softmax> = (0..states).map(|_| state()).collect();
+            let merged: Vec<_> = totals.iter().zip(&later).map(|(x, y)| x.merge(*y)).collect();
+            let mut factors = vec![[0.0; 2]; states];
+            (table.merge_states)(&mut totals, &later, &mut factors);
+            for ((total, [a, b]), wanted) in totals.into_iter().zip(factors).zip(merged) {
+                assert_eq!((total, a, b), wanted, "{}", table.isa);
+            }
         }
         let (x, y) = (random.values(80), random.values(80));
         let (a, b) = (0.75, 1.0);

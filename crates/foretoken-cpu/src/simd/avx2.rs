@@ -5,19 +5,23 @@
 //! for no alignment.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _CMP_NLT_UQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1,
-    _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm_prefetch, _mm256_abs_epi8,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
-    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32,
-    _mm256_div_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
-    _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_slli_epi32,
-    _mm256_srl_epi16, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_ps,
-    _mm256_xor_si256,
+    __m256, __m256i, _CMP_GE_OQ, _CMP_NLT_UQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
+    _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128,
+    _mm_cvtss_f32, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps,
+    _mm_movehl_ps, _mm_prefetch, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps,
+    _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
+    _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps,
+    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_dpbusd_avx_epi32, _mm256_extractf128_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_packus_epi32,
+    _mm256_permute4x64_epi64, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi16,
+    _mm256_slli_epi32, _mm256_srl_epi16, _mm256_srli_epi16, _mm256_srli_epi32, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_xor_ps, _mm256_xor_si256,
 };
 
+use foretoken_tensor::arithmetic::BF16_MIN;
 use half::{bf16, f16};
 
 use super::{LANES, Simd};
@@ -163,16 +167,27 @@ impl<T: Products> Simd for T {
     }
 
     #[inline(always)]
-    fn load_bf16(self, from: &[bf16; LANES]) -> Self::F {
-        // SAFETY: the token proves AVX2; 16 bytes are read from each half.
+    fn load_pairs(self, from: &[[bf16; 2]; LANES]) -> Self::I {
+        // SAFETY: the token proves AVX2; 32 bytes are read from each half.
         unsafe {
-            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast()));
-            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(from[8..].as_ptr().cast()));
             [
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+                _mm256_loadu_si256(from.as_ptr().cast()),
+                _mm256_loadu_si256(from[8..].as_ptr().cast()),
             ]
         }
+    }
+
+    #[inline(always)]
+    fn even(self, pairs: Self::I) -> Self::F {
+        let upper = both!(_mm256_slli_epi32::<16>, pairs);
+        both!(_mm256_castsi256_ps, upper)
+    }
+
+    #[inline(always)]
+    fn odd(self, pairs: Self::I) -> Self::F {
+        let mask = self.splat_i32(-0x1_0000);
+        let upper = both!(_mm256_and_si256, pairs, mask);
+        both!(_mm256_castsi256_ps, upper)
     }
 
     #[inline(always)]
@@ -266,6 +281,65 @@ impl<T: Products> Simd for T {
             *to = word as i8;
         }
         out
+    }
+
+    #[inline(always)]
+    fn round_bf16(self, a: Self::F) -> Self::F {
+        let bits = both!(_mm256_castps_si256, a);
+        let even = both!(_mm256_srli_epi32::<16>, bits);
+        let (one, half) = (self.splat_i32(1), self.splat_i32(0x7fff));
+        let even = both!(_mm256_and_si256, even, one);
+        let half = both!(_mm256_add_epi32, half, even);
+        let nearest = self.odd(both!(_mm256_add_epi32, bits, half));
+        let (sign, least) = (self.splat(-0.0), self.splat(BF16_MIN));
+        let magnitude = both!(_mm256_andnot_ps, sign, nearest);
+        let keep = both!(_mm256_cmp_ps::<_CMP_GE_OQ>, magnitude, least);
+        let kept = both!(_mm256_and_ps, keep, nearest);
+        let (failed, nan) = (both!(_mm256_cmp_ps::<_CMP_UNORD_Q>, a, a), self.splat(f32::NAN));
+        both!(_mm256_blendv_ps, kept, nan, failed)
+    }
+
+    #[inline(always)]
+    fn store_pairs(self, low: Self::F, high: Self::F, to: &mut [u32; LANES]) {
+        for (values, to) in [low, high].into_iter().zip(to.as_chunks_mut::<8>().0) {
+            let bits = both!(_mm256_castps_si256, values);
+            let words = both!(_mm256_srli_epi32::<16>, bits);
+            // SAFETY: the token proves AVX2; 32 bytes are written.
+            unsafe {
+                // The instruction packs within each half of its operands.
+                let packed = _mm256_packus_epi32(words[0], words[1]);
+                let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), ordered);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: Self::F) -> f32 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let eight = _mm256_add_ps(a[0], a[1]);
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, a: Self::F) -> f32 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let eight = _mm256_max_ps(a[0], a[1]);
+            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, value: i32) -> Self::I {
+        // SAFETY: the token proves AVX2.
+        unsafe { [_mm256_set1_epi32(value); 2] }
     }
 
     #[inline(always)]

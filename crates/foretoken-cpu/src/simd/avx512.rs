@@ -5,17 +5,22 @@
 //! the size accessed, and ask for no alignment.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _CMP_NLT_UQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1,
-    _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128, _mm256_loadu_si256,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
-    _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
-    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbusd_epi32,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_mov_ps, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_roundscale_ps, _mm512_set1_epi8,
+    __m512, __m512i, _CMP_GE_OQ, _CMP_NLT_UQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
+    _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128,
+    _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps,
+    _mm_prefetch, _mm_storeu_si128, _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps,
+    _mm256_loadu_si256, _mm256_max_ps, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_and_si512, _mm512_castps_si512, _mm512_castps512_ps256, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbusd_epi32,
+    _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_mov_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_or_si512, _mm512_permutex2var_epi16, _mm512_roundscale_ps, _mm512_set1_epi8,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_sll_epi16, _mm512_slli_epi32, _mm512_srl_epi16,
-    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_xor_ps,
+    _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_ps,
 };
 
+use foretoken_tensor::arithmetic::BF16_MIN;
 use half::{bf16, f16};
 
 use super::{LANES, Simd};
@@ -43,12 +48,21 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn load_bf16(self, from: &[bf16; LANES]) -> Self::F {
-        // SAFETY: the token proves AVX-512; 32 bytes are read.
-        unsafe {
-            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
-        }
+    fn load_pairs(self, from: &[[bf16; 2]; LANES]) -> Self::I {
+        // SAFETY: the token proves AVX-512; 64 bytes are read.
+        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn even(self, pairs: Self::I) -> Self::F {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)) }
+    }
+
+    #[inline(always)]
+    fn odd(self, pairs: Self::I) -> Self::F {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-0x1_0000))) }
     }
 
     #[inline(always)]
@@ -138,6 +152,70 @@ impl Simd for Avx512 {
             _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
         }
         out
+    }
+
+    #[inline(always)]
+    fn round_bf16(self, a: Self::F) -> Self::F {
+        // SAFETY: the token proves AVX-512.
+        unsafe {
+            let bits = _mm512_castps_si512(a);
+            let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff));
+            let nearest = self.odd(_mm512_add_epi32(bits, half));
+            let least = _mm512_set1_ps(BF16_MIN);
+            let keep = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(_mm512_abs_ps(nearest), least);
+            let failed = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            let kept = _mm512_maskz_mov_ps(keep, nearest);
+            _mm512_mask_mov_ps(kept, failed, _mm512_set1_ps(f32::NAN))
+        }
+    }
+
+    #[inline(always)]
+    fn store_pairs(self, low: Self::F, high: Self::F, to: &mut [u32; LANES]) {
+        const UPPER: [u16; 2 * LANES] = {
+            let mut words = [0; 2 * LANES];
+            let mut i = 0;
+            while i < words.len() {
+                words[i] = 2 * i as u16 + 1;
+                i += 1;
+            }
+            words
+        };
+        // SAFETY: the token proves AVX-512; 64 bytes are read, and written.
+        unsafe {
+            let upper = _mm512_loadu_si512(UPPER.as_ptr().cast());
+            let (low, high) = (_mm512_castps_si512(low), _mm512_castps_si512(high));
+            let pairs = _mm512_permutex2var_epi16(low, upper, high);
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs);
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: Self::F) -> f32 {
+        // SAFETY: the token proves AVX-512, which includes AVX.
+        unsafe {
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, a: Self::F) -> f32 {
+        // SAFETY: the token proves AVX-512, which includes AVX.
+        unsafe {
+            let eight = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, value: i32) -> Self::I {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_set1_epi32(value) }
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! Sixteen lanes as an array: the twin that defines the others, and the fallback.
 
+use foretoken_tensor::arithmetic::round_bf16;
 use half::{bf16, f16};
 
 use super::{LANES, Simd};
@@ -36,8 +37,22 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn load_bf16(self, from: &[bf16; LANES]) -> Self::F {
-        lanes!(|i| f32::from_bits(u32::from(from[i].to_bits()) << 16))
+    fn load_pairs(self, from: &[[bf16; 2]; LANES]) -> Self::I {
+        let mut out = [0; LANES];
+        for (to, [even, odd]) in out.iter_mut().zip(from) {
+            *to = (u32::from(even.to_bits()) | u32::from(odd.to_bits()) << 16).cast_signed();
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn even(self, pairs: Self::I) -> Self::F {
+        lanes!(|i| f32::from_bits(pairs[i].cast_unsigned() << 16))
+    }
+
+    #[inline(always)]
+    fn odd(self, pairs: Self::I) -> Self::F {
+        lanes!(|i| f32::from_bits(pairs[i].cast_unsigned() & 0xffff_0000))
     }
 
     #[inline(always)]
@@ -107,6 +122,24 @@ impl Simd for Portable {
             *to = value as i8;
         }
         out
+    }
+
+    #[inline(always)]
+    fn round_bf16(self, a: Self::F) -> Self::F {
+        lanes!(|i| round_bf16(a[i]))
+    }
+
+    #[inline(always)]
+    fn store_pairs(self, low: Self::F, high: Self::F, to: &mut [u32; LANES]) {
+        let pairs = low.as_chunks().0.iter().chain(high.as_chunks().0);
+        for (to, [even, odd]) in to.iter_mut().zip(pairs) {
+            *to = even.to_bits() >> 16 | odd.to_bits();
+        }
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, value: i32) -> Self::I {
+        [value; LANES]
     }
 
     #[inline(always)]

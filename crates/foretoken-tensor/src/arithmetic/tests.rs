@@ -88,6 +88,18 @@ fn dot_is_one_fused_chain() {
 }
 
 #[test]
+fn pairs_take_the_odd_index_first() {
+    let big = 2f32.powi(24);
+    // The second of two ones on top of 2^24 is lost in either place, the first link decides which.
+    assert_eq!(add_pair(0.0, [big, 1.0], [1.0; 2]), big);
+    assert_eq!(add_pair(-big, [1.0, big], [1.0; 2]), 1.0);
+    assert_eq!(add_pair(big, [-big, 1.0], [1.0; 2]), 0.0);
+    assert_eq!(add_pair(big, [1.0, -big], [1.0; 2]), 1.0);
+    assert_eq!(dot_pairs(&[1.0, big, -big], &[1.0; 3]), 0.0);
+    assert_eq!(dot_pairs(&[1.0, 1.0, big, -big, 3.0], &[1.0; 5]), 5.0);
+}
+
+#[test]
 fn lanes_are_halved() {
     let mut sum = LaneSum::ZERO;
     for (i, v) in [(0, 1e8), (1, 1.0), (8, -1e8), (9, 1.0), (16, 4.0), (24, 4.0)] {
@@ -152,11 +164,19 @@ fn bf16_rounds_to_nearest_even() {
         (0x3f80_8000, 0x3f80_0000), // a tie, down to even
         (0x3f81_8000, 0x3f82_0000), // a tie, up to even
         (0x3f80_8001, 0x3f81_0000),
-        (0x0000_0001, 0x0000_0000),
-        (0x0001_8000, 0x0002_0000), // subnormals too
         (0x7f7f_ffff, 0x7f80_0000),
+        (0xbf80_8001, 0xbf81_0000),
+        (0x2680_0000, 0x2680_0000), // 2^-50 stays
+        (0xa67f_8000, 0xa680_0000), // and so does what rounds to it
+        (0x267f_7fff, 0x0000_0000),
+        (0xa67f_0000, 0x0000_0000), // less becomes +0, of either sign
+        (0x0000_0001, 0x0000_0000),
+        (0x8000_0000, 0x0000_0000),
     ] {
         assert_eq!(round_bf16(f32::from_bits(bits)).to_bits(), rounded, "{bits:#x}");
+    }
+    for x in samples(-1e30, 1e30, 99_991).filter(|x| x.abs() >= BF16_MIN) {
+        assert_eq!(round_bf16(x), bf16::from_f32(x).to_f32(), "{x:e}");
     }
     assert!(round_bf16(f32::from_bits(0x7f80_0001)).is_nan());
 }

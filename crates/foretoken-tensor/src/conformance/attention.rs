@@ -1,13 +1,15 @@
 //! Attention alone on arbitrary queries, keys and values, against the reference.
 
-use super::model::Model;
+use super::model::{Model, Stored};
 use super::rng::Rng;
-use super::runner::{Blocks, Inputs, Tandem};
+use super::runner::{Blocks, Inputs, Runner, Sequence, Tandem, Trace, assert_same_trace};
 use super::tree::{Form, Tree};
 use super::{ROWS, Thoroughness, pick};
-use crate::{Backend, CHUNK, KvShape, KvType, Op, Reach};
+use crate::{Backend, BufferId, CHUNK, KvShape, KvType, Op, Reach, WeightFormat};
 
 const VOCABULARY: usize = 97;
+/// A token whose keys and values are infinite as bfloat16; beyond the vocabulary, so never drawn.
+const FAILING: u32 = VOCABULARY as u32;
 /// Query heads, KV heads and head size.
 const HEADS: [(usize, usize, usize); 7] =
     [(4, 2, 8), (2, 1, 64), (3, 3, 80), (4, 1, 128), (6, 2, 16), (1, 1, 40), (8, 1, 8)];
@@ -28,7 +30,7 @@ const FORMS: [Form; 5] = [Form::Vine, Form::Bush, Form::Chain, Form::Vine, Form:
 const SHARPNESS: [f32; 3] = [1.0, 0.1, 60.0];
 
 /// Attention over trees on stored positions, for head sizes, grouped queries, KV types, windows and
-/// block tables, with other sequences before and after.
+/// block tables, with other sequences before and after; and beside slots that hold infinities.
 ///
 /// # Panics
 /// With the first difference.
@@ -47,6 +49,14 @@ pub fn check_attention<B: Backend>(backend: &B, thoroughness: Thoroughness) {
         let what = format!("attention, case {case}, {kv:?}, {reach:?}, base {base}, {form:?}");
         check_tree(backend, rng, &what, &model, base, &tree);
     }
+    for (case, reach) in [Reach::Full, Reach::Window(5), Reach::Window(6)].into_iter().enumerate() {
+        for base in [7, 8, 62, 63, 64] {
+            let rng = &mut Rng::new(7000 + case as u64);
+            let kv = KvShape { layers: 2, kv_heads: 2, head_size: 8, kv_type: KvType::Bf16 };
+            let model = model(rng, kv, 4, reach, 1.0);
+            check_failing(backend, rng, &model, reach, base);
+        }
+    }
 }
 
 /// Random queries, keys and values, stored and attended to in layer 1 of 2.
@@ -57,15 +67,66 @@ pub(super) fn model(
     reach: Reach,
     sharpness: f32,
 ) -> Model {
-    let mut model = Model::new(kv, 0, VOCABULARY);
+    let mut model = Model::new(kv, 0, VOCABULARY + 1);
     let queries = model.source(rng, heads * kv.head_size, 2.0);
-    let [keys, values] = [0, 1].map(|_| model.source(rng, kv.kv_heads * kv.head_size, 2.0));
+    let [keys, values] = [0, 1].map(|_| source(&mut model, rng, kv.kv_heads * kv.head_size));
+    model.vocabulary = VOCABULARY;
     let out = model.buffer(heads * kv.head_size);
     model.push(Op::StoreKv { keys: values, values: keys, layer: 0 });
     model.push(Op::StoreKv { keys, values, layer: 1 });
     let scale = sharpness / (kv.head_size as f32).sqrt();
     model.push(Op::Attention { queries, layer: 1, reach, scale, out });
     model
+}
+
+/// As [`Model::source`], with infinities for the token that fails.
+fn source(model: &mut Model, rng: &mut Rng, width: usize) -> BufferId {
+    let mut stored = Stored::random(rng, WeightFormat::F32, [VOCABULARY + 1, width], 2.0);
+    let (values, _) = stored.data.as_chunks_mut();
+    values[VOCABULARY * width..].fill(f32::MAX.to_le_bytes());
+    let table = model.matrix(stored, WeightFormat::F32);
+    let out = model.buffer(width);
+    model.push(Op::Embed { table, out });
+    out
+}
+
+/// Infinities in slots that a row does not see (before its window, left behind by an earlier pass,
+/// of other branches) change nothing: zero times them would be no number.
+fn check_failing<B: Backend>(backend: &B, rng: &mut Rng, model: &Model, reach: Reach, base: usize) {
+    // A root with a leaf, a branch of two and another leaf.
+    let tree = Tree::from_depths(vec![0, 1, 1, 2, 1]);
+    let (leaves, rows) = ([1, 4], [0, 2, 3]);
+    let unseen = match reach {
+        Reach::Full => 0,
+        Reach::Window(n) => base + 1 - n as usize,
+    };
+    let (prompt, drafted) = (rng.tokens(base + 6, VOCABULARY), rng.tokens(tree.len(), VOCABULARY));
+    let run = |failing: bool| -> Vec<Trace> {
+        let [mut prompt, mut drafted] = [prompt.clone(), drafted.clone()];
+        if failing {
+            prompt[..unseen].fill(FAILING);
+            prompt[base..].fill(FAILING);
+            for leaf in leaves {
+                drafted[leaf] = FAILING;
+            }
+        }
+        let mut runner = Runner::new(backend, model, 2);
+        let mut sequence = Blocks::shuffled(&mut Rng::new(1), 2).sequence(base + 6);
+        let mut pass = |sequence: &Sequence, tree: &Tree, tokens: &[u32]| {
+            let mut inputs = Inputs::new(model);
+            let all = inputs.push(sequence, tree, tokens);
+            runner.run(&inputs);
+            all.map(|row| runner.trace(&inputs, row)).collect::<Vec<Trace>>()
+        };
+        pass(&sequence, &Tree::chain(prompt.len()), &prompt);
+        sequence.len = base;
+        pass(&sequence, &tree, &drafted)
+    };
+    let (found, wanted) = (run(true), run(false));
+    for row in rows {
+        let what = format_args!("failing neighbours, {reach:?}, base {base}, row {row}");
+        assert_same_trace(what, &found[row], &wanted[row]);
+    }
 }
 
 /// Fills three sequences and hangs a tree on the one in the middle.

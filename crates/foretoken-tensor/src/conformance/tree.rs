@@ -44,7 +44,7 @@ impl Tree {
         Self::from_depths(depth)
     }
 
-    fn from_depths(depth: Vec<u32>) -> Self {
+    pub(super) fn from_depths(depth: Vec<u32>) -> Self {
         let end = |node: usize| {
             let later = depth[node + 1..].iter().take_while(|&&d| d > depth[node]).count();
             (node + 1 + later) as u32

@@ -1,7 +1,7 @@
 //! Attention of the reference: each row reads the keys and values of its own path.
 
-use crate::arithmetic::{LaneSum, Softmax, dot, exp};
-use crate::{CHUNK, Pass, Reach, ReferenceKv, Slot, Span};
+use crate::arithmetic::{LaneSum, Softmax, add_pair, dot, dot_pairs, exp, round_bf16};
+use crate::{CHUNK, KvType, Pass, Reach, ReferenceKv, Slot, Span};
 
 /// The fields of [`Op::Attention`](crate::Op) that are no buffers.
 pub(super) struct Attention {
@@ -37,7 +37,8 @@ impl Attention {
         let heads_per_kv = query.len() / (shape.kv_heads * shape.head_size);
         let heads = query.chunks_exact(shape.head_size).zip(out.chunks_exact_mut(shape.head_size));
         for (head, (query, out)) in heads.enumerate() {
-            let query: Vec<f32> = query.iter().map(|q| q * self.scale).collect();
+            let query: Vec<f32> =
+                query.iter().map(|q| operand(shape.kv_type, q * self.scale)).collect();
             let keys = Keys { kv, layer: self.layer, head: head / heads_per_kv, path };
             keys.attend(&query, first, out);
         }
@@ -85,20 +86,50 @@ impl Keys<'_> {
     }
 
     /// Scores, maximum, sum and weighted values of the positions of one chunk.
+    ///
+    /// With bfloat16 keys and values the weights are rounded, and the sum adds the rounded ones; the
+    /// positions `2 j` and `2 j + 1` are a pair, and what is not among `positions` is a zero of both factors.
     fn chunk(&self, query: &[f32], positions: std::ops::Range<usize>, out: &mut [f32]) -> Softmax {
+        let kv_type = self.kv.shape().kv_type;
         let key = |position: usize| self.kv.key(self.layer, self.path[position], self.head);
-        let scores: Vec<f32> = positions.clone().map(|p| dot(query, key(p))).collect();
+        let value = |position: usize| self.kv.value(self.layer, self.path[position], self.head);
+        let score = |position: usize| match kv_type {
+            KvType::F32 => dot(query, key(position)),
+            KvType::Bf16 => dot_pairs(query, key(position)),
+        };
+        let scores: Vec<f32> = positions.clone().map(score).collect();
         let max = scores.iter().fold(f32::NEG_INFINITY, |max, &s| if s > max { s } else { max });
+        let weights: Vec<f32> = scores.iter().map(|s| operand(kv_type, exp(s - max))).collect();
         let mut sum = LaneSum::ZERO;
-        out.fill(0.0);
-        for (position, score) in positions.zip(&scores) {
-            let weight = exp(score - max);
-            sum.add(position % CHUNK, weight);
-            let value = self.kv.value(self.layer, self.path[position], self.head);
-            for (out, v) in out.iter_mut().zip(value) {
-                *out = weight.mul_add(*v, *out);
-            }
+        for (position, weight) in positions.clone().zip(&weights) {
+            sum.add(position % CHUNK, *weight);
+        }
+        let link = |position: usize, d: usize| {
+            let at = positions.contains(&position).then(|| position - positions.start);
+            at.map_or((0.0, 0.0), |at| (weights[at], value(position)[d]))
+        };
+        for (d, out) in out.iter_mut().enumerate() {
+            *out = match kv_type {
+                KvType::F32 => positions.clone().fold(0.0, |acc, position| {
+                    let (weight, value) = link(position, d);
+                    weight.mul_add(value, acc)
+                }),
+                KvType::Bf16 => {
+                    (positions.start / 2..positions.end.div_ceil(2)).fold(0.0, |acc, j| {
+                        let [even, odd] = [link(2 * j, d), link(2 * j + 1, d)];
+                        add_pair(acc, [even.0, odd.0], [even.1, odd.1])
+                    })
+                }
+            };
         }
         Softmax { max, sum: sum.total() }
+    }
+}
+
+/// What a query or a weight is multiplied as.
+fn operand(kv_type: KvType, x: f32) -> f32 {
+    match kv_type {
+        KvType::F32 => x,
+        KvType::Bf16 => round_bf16(x),
     }
 }

@@ -1,7 +1,7 @@
 //! Packed matrices of the reference: values, or groups of integers with a scale.
 
 use super::groups::{GroupInput, Groups};
-use crate::arithmetic::dot;
+use crate::arithmetic::{dot, dot_pairs, round_bf16};
 use crate::{MatrixView, PackError, WeightFormat};
 
 /// A weight matrix of [`Reference`](crate::Reference), `[rows, cols]`.
@@ -15,8 +15,10 @@ pub struct ReferenceMatrix {
 /// What the product of a format multiplies.
 #[derive(Debug, Clone)]
 enum Weights {
-    /// `f32`, `f16`, `bf16`: the exact values.
+    /// `f32`, `f16`: the exact values.
     Floats(Vec<f32>),
+    /// `bf16`: the values, rounded.
+    Pairs(Vec<f32>),
     /// The formats of integers.
     Groups(Groups),
 }
@@ -25,6 +27,8 @@ enum Weights {
 pub(super) enum Input<'a> {
     /// As it is.
     Floats(&'a [f32]),
+    /// Rounded.
+    Pairs(Vec<f32>),
     /// Quantised.
     Groups(GroupInput),
 }
@@ -35,15 +39,17 @@ impl ReferenceMatrix {
         let mut bytes = vec![0; converter.row_bytes()];
         let mut weights = match format.spec().integers {
             Some(integers) => Weights::Groups(Groups::new(integers.group)),
+            None if format == WeightFormat::Bf16 => Weights::Pairs(Vec::new()),
             None => Weights::Floats(Vec::new()),
         };
         for row in 0..view.rows {
             converter.row(row, &mut bytes)?;
             match &mut weights {
-                Weights::Floats(values) => {
+                Weights::Floats(values) => push_floats(format, &bytes, values),
+                Weights::Pairs(values) => {
                     let start = values.len();
-                    values.resize(start + view.cols, 0.0);
-                    (format.spec().decode)(&bytes, &mut values[start..]);
+                    push_floats(format, &bytes, values);
+                    round(&mut values[start..]);
                 }
                 Weights::Groups(groups) => groups.push(format.spec(), &bytes),
             }
@@ -53,7 +59,7 @@ impl ReferenceMatrix {
 
     pub(super) fn bytes(&self) -> usize {
         match &self.weights {
-            Weights::Floats(values) => size_of_val(values.as_slice()),
+            Weights::Floats(values) | Weights::Pairs(values) => size_of_val(values.as_slice()),
             Weights::Groups(groups) => groups.bytes(),
         }
     }
@@ -63,7 +69,9 @@ impl ReferenceMatrix {
         assert!(row < self.rows, "row {row} of a matrix of {} rows", self.rows);
         assert_eq!(out.len(), self.cols, "a decoded row has one value per column");
         match &self.weights {
-            Weights::Floats(values) => out.copy_from_slice(&values[row * self.cols..][..self.cols]),
+            Weights::Floats(values) | Weights::Pairs(values) => {
+                out.copy_from_slice(&values[row * self.cols..][..self.cols]);
+            }
             Weights::Groups(groups) => groups.decode_row(row, self.rows, out),
         }
     }
@@ -73,16 +81,35 @@ impl ReferenceMatrix {
         assert_eq!(x.len(), self.cols, "an input has one value per column");
         match &self.weights {
             Weights::Floats(_) => Input::Floats(x),
+            Weights::Pairs(_) => {
+                let mut x = x.to_vec();
+                round(&mut x);
+                Input::Pairs(x)
+            }
             Weights::Groups(_) => Input::Groups(GroupInput::new(x)),
         }
     }
 
     /// The product of an input with the weights of one output.
     pub(super) fn product(&self, x: &Input<'_>, output: usize) -> f32 {
+        let of_output = output * self.cols..(output + 1) * self.cols;
         match (&self.weights, x) {
-            (Weights::Floats(w), Input::Floats(x)) => dot(x, &w[output * self.cols..][..self.cols]),
+            (Weights::Floats(w), Input::Floats(x)) => dot(x, &w[of_output]),
+            (Weights::Pairs(w), Input::Pairs(x)) => dot_pairs(x, &w[of_output]),
             (Weights::Groups(w), Input::Groups(x)) => w.product(x, output, self.rows),
             _ => unreachable!("an input is prepared by the matrix that multiplies it"),
         }
+    }
+}
+
+fn push_floats(format: WeightFormat, bytes: &[u8], values: &mut Vec<f32>) {
+    let start = values.len();
+    values.resize(start + bytes.len() / format.spec().block_bytes, 0.0);
+    (format.spec().decode)(bytes, &mut values[start..]);
+}
+
+fn round(values: &mut [f32]) {
+    for value in values {
+        *value = round_bf16(*value);
     }
 }

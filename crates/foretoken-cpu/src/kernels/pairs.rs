@@ -1,0 +1,96 @@
+//! Pairs of bfloat16: how they are multiplied and how f32 is rounded to them.
+//!
+//! Weights are pairs of inputs, `[inputs / 2][16 outputs][2]`, keys pairs of head dimensions and
+//! values pairs of positions; each meets a pair of rounded inputs, `u32` with the even one in the lower
+//! half. The tile is that of [`fma`](super::fma), a link is `arithmetic::add_pair`: one `vdpbf16ps`, or
+//! where the machine lacks it two fused multiply-adds of shifted and masked halves, with equal bits
+//! since nothing that multiplies is below `arithmetic::BF16_MIN`.
+//!
+//! Limits: one 512-bit `vdpbf16ps` per cycle on Zen 4, twice the products of an fma.
+
+use half::bf16;
+
+#[cfg(target_arch = "x86_64")]
+use super::fma::{Fma, fma_by};
+use super::fma::{Fused, Link, Weight};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx512, Avx512Bf16};
+use crate::simd::{LANES, Simd};
+
+/// Two neighbours of a sum, the even one first.
+pub(crate) type Pair = [bf16; 2];
+
+impl Weight for Pair {
+    type Input = u32;
+}
+
+impl<S: Simd> Link<S, Pair> for Fused {
+    type Operand = S::I;
+
+    #[inline(always)]
+    fn splat(self, s: S, input: u32) -> S::I {
+        s.splat_i32(input.cast_signed())
+    }
+
+    #[inline(always)]
+    fn load(self, s: S, from: &[Pair; LANES]) -> S::I {
+        s.load_pairs(from)
+    }
+
+    #[inline(always)]
+    fn add(self, s: S, input: S::I, weight: S::I, chain: S::F) -> S::F {
+        s.fma(s.even(input), s.even(weight), s.fma(s.odd(input), s.odd(weight), chain))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Link<Avx512, Pair> for Avx512Bf16 {
+    type Operand = std::arch::x86_64::__m512i;
+
+    #[inline(always)]
+    fn splat(self, s: Avx512, input: u32) -> Self::Operand {
+        s.splat_i32(input.cast_signed())
+    }
+
+    #[inline(always)]
+    fn load(self, s: Avx512, from: &[Pair; LANES]) -> Self::Operand {
+        s.load_pairs(from)
+    }
+
+    #[inline(always)]
+    fn add(
+        self,
+        _s: Avx512,
+        input: Self::Operand,
+        weight: Self::Operand,
+        chain: std::arch::x86_64::__m512,
+    ) -> std::arch::x86_64::__m512 {
+        use std::arch::x86_64::{__m512bh, __m512i, _mm512_dpbf16_ps};
+        // SAFETY: the token proves AVX-512 BF16; both types are 64 plain bytes.
+        unsafe {
+            let [input, weight] =
+                [input, weight].map(|x| std::mem::transmute::<__m512i, __m512bh>(x));
+            _mm512_dpbf16_ps(chain, input, weight)
+        }
+    }
+}
+
+/// The tile by `vdpbf16ps`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn fma_native(proof: Avx512Bf16, a: Fma<'_, Pair>) {
+    fma_by(proof.0, proof, a);
+}
+
+/// Rounds values to pairs; missing ones are zeros.
+#[inline(always)]
+pub(crate) fn round<S: Simd>(s: S, values: &[f32], pairs: &mut [u32]) {
+    assert_eq!(pairs.len(), values.len().div_ceil(2), "one pair per two values");
+    for (values, pairs) in values.chunks(2 * LANES).zip(pairs.chunks_mut(LANES)) {
+        let (low, high) = values.split_at(values.len().min(LANES));
+        let rounded = [s.round_bf16(s.load_part(low)), s.round_bf16(s.load_part(high))];
+        let mut whole = [0; LANES];
+        s.store_pairs(rounded[0], rounded[1], &mut whole);
+        pairs.copy_from_slice(&whole[..pairs.len()]);
+    }
+}
