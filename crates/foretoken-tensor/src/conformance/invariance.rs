@@ -1,171 +1,264 @@
 //! Row invariance: a backend against itself. Whatever else a pass holds, a row's buffers and its
 //! key and value have the same bits.
+//!
+//! What varies, and how it is met. Every case compares a tree with each of its paths as a chain and
+//! with each of its nodes one token at a time, and a committed path with both; every text is fed in
+//! chunks of 1, 7, 64 and all at once. Threads are members of a team of backends: the tree, the
+//! chain and the single tokens run on different ones.
+//!
+//! | check | full product | pairwise |
+//! |---|---|---|
+//! | every base | bases 0 to 70, weight formats, KV types, full reach and a short window | shapes (head sizes 8, 16, 64, 80, 128; fewer columns than threads), extras, layers, flat and peaked weights; forms and threads in turn |
+//! | window edges | windows, weight formats, bases around the edges of window and chunk | KV types and as above |
+//! | row counts | [`ROWS`], weight formats, KV types | places of the tree among blocks, windows, forms, threads and as above, each with each |
 
-use super::model::Model;
-use super::programs::transformer;
+mod strand;
+
+use super::model::{Extras, KV_TYPES, LOGITS, Model, SHAPES, Transformer, packed_formats};
+use super::pairwise::pairwise;
 use super::rng::Rng;
-use super::runner::{Blocks, Inputs, Runner, Sequence, Trace, assert_same_kv, assert_same_trace};
+use super::runner::{Sequence, Trace, assert_same_kv, assert_same_trace};
 use super::tree::{Form, Tree};
 use super::{ROWS, Thoroughness, pick};
-use crate::{Backend, CHUNK, Slot};
+use crate::{Backend, CHUNK, Reach};
+use strand::Strand;
 
-/// Positions committed before the tree: trees of the larger row counts then span two blocks and
-/// chunks.
-const BASES: [usize; 13] = [1, 64, 15, 40, 63, 2, 128, 60, 65, 33, 127, 100, 16];
+/// For every base: the window is passed within a tree, and its start enters the second chunk.
+const SHORT: [Reach; 2] = [Reach::Window(5), Reach::Full];
+/// Whose edges are looked at one by one.
+const WINDOWS: [u32; 5] = [1, 40, 63, 64, 65];
+/// For the row counts.
+const REACHES: [Reach; 5] =
+    [Reach::Full, Reach::Window(1), Reach::Window(40), Reach::Window(64), Reach::Window(65)];
+const FORMS: [Form; 4] = [Form::Vine, Form::Bush, Form::Star, Form::Chain];
+const EXTRAS: [Extras; 2] = [Extras::None, Extras::BiasAndHeadNorm];
+/// Sizes of the axes of [`transformer`].
+const FEATURES: [usize; 4] = [SHAPES.len(), EXTRAS.len(), 2, LOGITS.len()];
+/// Nodes of a tree where bases are the matter.
+const SMALL: usize = 8;
 
-/// A tree against each of several paths as a chain and one token at a time, also after its commit;
-/// and prefill in chunks of 1, 7 and 64 against all at once.
+/// Where a tree of some rows begins: at the start of a sequence, with half of it (of at least two
+/// rows) in a second block, with all but its root, at a block's start, and late in a block.
+const PLACES: [fn(usize) -> usize; 5] =
+    [|_| 0, |rows| CHUNK - (rows / 2).min(CHUNK - 1), |_| CHUNK - 1, |_| CHUNK, |_| 2 * CHUNK - 9];
+
+/// A tree against each of its paths as a chain and one token at a time, also after its commit; and
+/// prefill in chunks of 1, 7 and 64 against all at once.
+///
+/// `team` is one backend in several guises that must not matter, such as with other numbers of
+/// threads; its first member runs the single tokens.
 ///
 /// # Panics
 /// With the first difference.
-pub fn check_invariance<B: Backend>(backend: &B, thoroughness: Thoroughness) {
-    for case in thoroughness.cases(13) {
-        let rng = &mut Rng::new(5000 + case as u64);
-        let transformer = transformer(case);
-        let model = transformer.build(rng);
-        let base = pick(&BASES, case) + case / BASES.len() * 7;
-        let form = pick(&[Form::Vine, Form::Bush, Form::Star, Form::Vine, Form::Chain], case);
-        let tree = Tree::random(rng, pick(&ROWS, case), form);
-        let what = format!("case {case}, {transformer:?}, base {base}, {form:?}");
-        check_paths(backend, rng, &what, &model, base, &tree);
-        let prompt = 66 + rng.below(70);
-        check_prefill(backend, rng, &what, &model, prompt);
-    }
-    // A tree that begins at every place within a block.
-    let rng = &mut Rng::new(6000);
-    let transformer = transformer(0);
-    let model = transformer.build(rng);
-    for base in 1..=CHUNK {
-        let tree = Tree::random(rng, 9, Form::Bush);
-        check_paths(backend, rng, &format!("{transformer:?}, base {base}"), &model, base, &tree);
+pub fn check_invariance<B: Backend>(team: &[B], thoroughness: Thoroughness) {
+    for round in thoroughness.cases(1) {
+        let seed = 5000 + 1000 * round as u64;
+        check_every_base(team, &mut Rng::new(seed));
+        check_window_edges(team, &mut Rng::new(seed + 1));
+        check_row_counts(team, &mut Rng::new(seed + 2));
     }
 }
 
-/// Keeps the path of `node` after a tree pass: the copies that move its keys and values to the
-/// positions, and the longer sequence.
-pub(super) fn commit(sequence: &mut Sequence, tree: &Tree, node: usize) -> Vec<(Slot, Slot)> {
-    let path = tree.path(node);
-    let base = sequence.len;
-    sequence.len += path.len();
-    let moved = path.iter().enumerate().filter(|&(depth, &node)| depth != node);
-    moved.map(|(depth, &node)| (sequence.slot(base + node), sequence.slot(base + depth))).collect()
-}
-
-/// A runner, its block pool and random numbers: what the checks below share.
-struct Setting<'a, 'm, B: Backend> {
-    runner: Runner<'m, B>,
-    pool: Blocks,
-    rng: &'a mut Rng,
-    what: &'a str,
-}
-
-impl<B: Backend> Setting<'_, '_, B> {
-    /// A copy of a sequence in blocks of its own, with room for `more` positions.
-    fn fork(&mut self, sequence: &Sequence, more: usize) -> Sequence {
-        let len = sequence.len;
-        let fork = Sequence { len, ..self.pool.sequence(len + more) };
-        let moves: Vec<_> = (0..len).map(|slot| (sequence.slot(slot), fork.slot(slot))).collect();
-        self.runner.copy(&moves);
-        fork
-    }
-
-    /// Runs a chain alone, appends it to the sequence and returns its rows.
-    fn extend(&mut self, sequence: &mut Sequence, tokens: &[u32]) -> Vec<Trace> {
-        let mut inputs = Inputs::new(self.runner.model);
-        let rows = inputs.push(sequence, &Tree::chain(tokens.len()), tokens);
-        inputs.want(rows.clone());
-        self.runner.run(&inputs);
-        sequence.len += tokens.len();
-        rows.map(|row| self.runner.trace(&inputs, row)).collect()
-    }
-
-    /// Runs a tree between two other sequences and returns its rows.
-    fn run_among_others(&mut self, sequence: &Sequence, tree: &Tree, tokens: &[u32]) -> Vec<Trace> {
-        let mut inputs = Inputs::new(self.runner.model);
-        let [before, after] = [(); 2].map(|()| self.pool.sequence(CHUNK));
-        let (first, last) = (1 + self.rng.below(20), 1 + self.rng.below(5));
-        let other = |rng: &mut Rng, n: usize| rng.tokens(n, self.runner.model.vocabulary);
-        inputs.push(&before, &Tree::random(self.rng, first, Form::Bush), &other(self.rng, first));
-        let rows = inputs.push(sequence, tree, tokens);
-        inputs.push(&after, &Tree::chain(last), &other(self.rng, last));
-        inputs.want(rows.clone());
-        self.runner.run(&inputs);
-        rows.map(|row| self.runner.trace(&inputs, row)).collect()
-    }
-
-    fn same_rows(&self, how: &str, found: &[Trace], wanted: &[Trace]) {
-        assert_eq!(found.len(), wanted.len(), "{}, {how}: rows", self.what);
-        for (row, (found, wanted)) in found.iter().zip(wanted).enumerate() {
-            assert_same_trace(format_args!("{}, {how}, row {row}", self.what), found, wanted);
-        }
-    }
-
-    fn same_kv(&self, how: &str, found: &Sequence, wanted: &Sequence) {
-        let what = format_args!("{}, {how}", self.what);
-        assert_same_kv(what, (&self.runner, found), (&self.runner, wanted));
+fn transformer(
+    [format, kv, shape, extras, layers, logits]: [usize; 6],
+    reach: Reach,
+    rotary: usize,
+) -> Transformer {
+    let shape = SHAPES[shape];
+    Transformer {
+        shape,
+        layers: 1 + layers,
+        kv_type: KV_TYPES[kv],
+        rotary: pick(&[shape.head_size, shape.head_size / 2], rotary),
+        reach,
+        extras: EXTRAS[extras],
+        logits: LOGITS[logits],
+        stored: None,
+        packed: packed_formats()[format],
     }
 }
 
-/// A tree among other sequences against its paths as chains and one token at a time.
-fn check_paths<B: Backend>(
-    backend: &B,
+/// Trees at every place within a block, on both sides of the edges of a block and a short window.
+fn check_every_base<B: Backend>(team: &[B], rng: &mut Rng) {
+    let [shapes, extras, layers, logits] = FEATURES;
+    let full = [packed_formats().len(), KV_TYPES.len(), SHORT.len()];
+    let sizes = [full[0], full[1], full[2], shapes, extras, layers, logits];
+    for (number, case) in pairwise(sizes, full.len()).into_iter().enumerate() {
+        let [format, kv, reach, shape, extras, layers, logits] = case;
+        let features = [format, kv, shape, extras, layers, logits];
+        let transformer = transformer(features, SHORT[reach], number);
+        check_bases(team, rng, number, &transformer, (0..=CHUNK + 6).rev());
+    }
+}
+
+/// Trees that pass the place where a window leaves the start of the text, or of the second chunk.
+fn check_window_edges<B: Backend>(team: &[B], rng: &mut Rng) {
+    let [shapes, extras, layers, logits] = FEATURES;
+    let (formats, windows) = (packed_formats().len(), WINDOWS.len());
+    let sizes = [formats, windows, KV_TYPES.len(), shapes, extras, layers, logits];
+    for (number, case) in pairwise(sizes, 2).into_iter().enumerate() {
+        let [format, window, kv, shape, extras, layers, logits] = case;
+        let features = [format, kv, shape, extras, layers, logits];
+        let window = WINDOWS[window];
+        let transformer = transformer(features, Reach::Window(window), number);
+        let near = |edge: usize| edge.saturating_sub(3)..=edge;
+        let bases = near(window as usize).chain(near(window as usize + CHUNK));
+        check_bases(team, rng, number, &transformer, bases.rev());
+    }
+}
+
+/// Small trees at each of several bases of one text, the last base first.
+fn check_bases<B: Backend>(
+    team: &[B],
     rng: &mut Rng,
-    what: &str,
-    model: &Model,
-    base: usize,
-    tree: &Tree,
+    number: usize,
+    transformer: &Transformer,
+    bases: impl Iterator<Item = usize>,
 ) {
-    let nodes = tree.len();
-    let blocks = 8 * (base + nodes + 2).div_ceil(CHUNK) + 2;
-    let pool = Blocks::shuffled(rng, blocks);
-    let mut setting = Setting { runner: Runner::new(backend, model, blocks), pool, rng, what };
-    let mut prefix = setting.pool.sequence(base);
-    let tokens = setting.rng.tokens(base, model.vocabulary);
-    setting.extend(&mut prefix, &tokens);
-    let tokens = setting.rng.tokens(nodes, model.vocabulary);
-    let mut committed = setting.fork(&prefix, nodes + 1);
-    let in_tree = setting.run_among_others(&committed, tree, &tokens);
-    // The path of the last node, of the deepest and of any.
-    let deepest = (0..nodes).max_by_key(|&node| tree.depth[node]).unwrap_or(0);
-    let chosen = [nodes - 1, deepest, setting.rng.below(nodes)];
-    for (case, node) in chosen.into_iter().enumerate() {
-        let path = tree.path(node);
-        let on_path: Vec<u32> = path.iter().map(|&node| tokens[node]).collect();
-        let rows: Vec<Trace> = path.iter().map(|&node| in_tree[node].clone()).collect();
-        let mut chain = setting.fork(&prefix, nodes + 1);
-        let chained = setting.extend(&mut chain, &on_path);
-        setting.same_rows("a tree is its paths as chains", &rows, &chained);
-        if case == chosen.len() - 1 {
-            let mut single = setting.fork(&prefix, nodes + 1);
-            let one_by_one: Vec<Trace> =
-                on_path.iter().flat_map(|&token| setting.extend(&mut single, &[token])).collect();
-            setting.same_rows("a chain is its tokens one at a time", &chained, &one_by_one);
-            let moves = commit(&mut committed, tree, node);
-            setting.runner.copy(&moves);
-            setting.same_kv("a committed path is stored as a chain", &committed, &chain);
-            setting.same_kv("a chain is stored as single tokens", &chain, &single);
-            let next = setting.rng.tokens(1, model.vocabulary);
-            let after_tree = setting.extend(&mut committed, &next);
-            let after_single = setting.extend(&mut single, &next);
-            setting.same_rows("the token after a commit", &after_tree, &after_single);
-        }
+    let model = transformer.build(rng);
+    let mut bases = bases.peekable();
+    let longest = *bases.peek().expect("there are bases");
+    let what = format!("{transformer:?}");
+    let mut strands = Strands::new(team, number, &model, rng, longest + SMALL + 1);
+    strands.prefill(&what, rng, longest);
+    for base in bases {
+        let nodes = 1 + rng.below(SMALL);
+        let tree = Tree::random(rng, nodes, pick(&FORMS, number + base));
+        let what = format!("{what}, base {base}, {tree:?}");
+        strands.check_tree(&what, rng, (number + base) % team.len(), base, &tree);
     }
 }
 
-/// A prompt in chunks of several sizes.
-fn check_prefill<B: Backend>(backend: &B, rng: &mut Rng, what: &str, model: &Model, len: usize) {
-    let blocks = 4 * len.div_ceil(CHUNK);
-    let pool = Blocks::shuffled(rng, blocks);
-    let mut setting = Setting { runner: Runner::new(backend, model, blocks), pool, rng, what };
-    let tokens = setting.rng.tokens(len, model.vocabulary);
-    let mut whole = setting.pool.sequence(len);
-    let wanted = setting.extend(&mut whole, &tokens);
-    for size in [1, 7, 64] {
-        let mut sequence = setting.pool.sequence(len);
-        let chunks = tokens.chunks(size);
-        let rows: Vec<Trace> =
-            chunks.flat_map(|chunk| setting.extend(&mut sequence, chunk)).collect();
-        setting.same_rows(&format!("prefill of {len} in chunks of {size}"), &rows, &wanted);
-        setting.same_kv(&format!("prefill of {len} in chunks of {size}"), &sequence, &whole);
+/// Cases of [`check_row_counts`] as indices: rows, format, KV type and then pairwise shape, extras,
+/// layers, logits, reach, form, place and member of the team.
+pub(super) fn row_cases(formats: usize, team: usize) -> Vec<[usize; 11]> {
+    let [shapes, extras, layers, logits] = FEATURES;
+    let full = [ROWS.len(), formats, KV_TYPES.len()];
+    let others = [REACHES.len(), FORMS.len(), PLACES.len(), team];
+    let sizes = [
+        full[0], full[1], full[2], shapes, extras, layers, logits, others[0], others[1], others[2],
+        others[3],
+    ];
+    pairwise(sizes, full.len())
+}
+
+/// Trees of all row counts.
+fn check_row_counts<B: Backend>(team: &[B], rng: &mut Rng) {
+    for (number, case) in row_cases(packed_formats().len(), team.len()).into_iter().enumerate() {
+        let [rows, format, kv, shape, extras, layers, logits, reach, form, place, member] = case;
+        let features = [format, kv, shape, extras, layers, logits];
+        let transformer = transformer(features, REACHES[reach], number);
+        let model = transformer.build(rng);
+        let (rows, form) = (ROWS[rows], FORMS[form]);
+        let base = PLACES[place](rows);
+        let what = format!("{transformer:?}, base {base}, {rows} rows, {form:?}");
+        let mut strands = Strands::new(team, number, &model, rng, base + rows + 1);
+        strands.prefill(&what, rng, base);
+        let tree = Tree::random(rng, rows, form);
+        strands.check_tree(&what, rng, member, base, &tree);
     }
+}
+
+/// The same text, fed in several ways.
+struct Strands<'m, B: Backend> {
+    /// All at once, by each member of the team.
+    whole: Vec<Strand<'m, B>>,
+    /// In chunks of 64.
+    chunked: Strand<'m, B>,
+    /// In chunks of 7, and then path by path.
+    chain: Strand<'m, B>,
+    /// One token at a time.
+    single: Strand<'m, B>,
+    vocabulary: usize,
+}
+
+impl<'m, B: Backend> Strands<'m, B> {
+    fn new(
+        team: &'m [B],
+        number: usize,
+        model: &'m Model,
+        rng: &mut Rng,
+        positions: usize,
+    ) -> Self {
+        let mut strand = |member| Strand::new(&team[member % team.len()], model, rng, positions);
+        Self {
+            whole: (0..team.len()).map(&mut strand).collect(),
+            chunked: strand(number + 2),
+            chain: strand(number + 1),
+            single: strand(0),
+            vocabulary: model.vocabulary,
+        }
+    }
+
+    /// Feeds every strand a random text and compares them.
+    fn prefill(&mut self, what: &str, rng: &mut Rng, len: usize) {
+        if len == 0 {
+            return;
+        }
+        let tokens = rng.tokens(len, self.vocabulary);
+        let wanted = self.single.extend(&tokens[..1]);
+        let wanted = [wanted, self.single.extend_by(1, &tokens[1..])].concat();
+        let all = self.whole.iter_mut().map(|strand| (strand, len));
+        for (strand, size) in all.chain([(&mut self.chunked, 64), (&mut self.chain, 7)]) {
+            let rows = strand.extend_by(size, &tokens);
+            let how = format!("prefill of {len} in chunks of {size}");
+            same_rows(what, &how, &rows, &wanted);
+            same_kv(what, &how, strand, &self.single);
+        }
+    }
+
+    /// A tree on the first `base` positions of the text among other sequences, as a member of the
+    /// team runs it, against its paths as chains and its nodes one token at a time. The text behind
+    /// `base` is overwritten.
+    fn check_tree(&mut self, what: &str, rng: &mut Rng, member: usize, base: usize, tree: &Tree) {
+        let Self { whole, chain, single, .. } = self;
+        let whole = &mut whole[member];
+        let tokens = rng.tokens(tree.len(), self.vocabulary);
+        whole.sequence.len = base;
+        let in_tree = whole.run_among_others(rng, tree, &tokens);
+        let on_path = |node| tree.path(node).into_iter().map(|node| tokens[node]).collect();
+        let kept = rng.below(tree.len());
+        for node in tree.leaves().chain([kept]) {
+            let path: Vec<u32> = on_path(node);
+            chain.sequence.len = base;
+            let chained = chain.extend(&path);
+            let rows = tree.path(node).into_iter().map(|node| &in_tree[node]);
+            same_rows(what, "a tree is its paths as chains", rows, &chained);
+        }
+        // In preorder the ancestors of a node are what was stored last at their positions.
+        for (node, row) in in_tree.iter().enumerate() {
+            single.sequence.len = base + tree.depth[node] as usize;
+            let alone = single.extend(&tokens[node..=node]);
+            same_rows(what, "a tree is its tokens one at a time", [row], &alone);
+        }
+        single.sequence.len = base;
+        single.extend_by(1, &on_path(kept));
+        whole.commit(tree, kept);
+        same_kv(what, "a committed path is stored as a chain", whole, chain);
+        same_kv(what, "a chain is stored as single tokens", chain, single);
+        let next = rng.tokens(1, self.vocabulary);
+        let [after_tree, after_chain, after_single] =
+            [whole, chain, single].map(|strand| strand.extend(&next));
+        same_rows(what, "the token after a commit", &after_tree, &after_chain);
+        same_rows(what, "the token after a chain", &after_chain, &after_single);
+    }
+}
+
+fn same_rows<'a>(
+    what: &str,
+    how: &str,
+    found: impl IntoIterator<Item = &'a Trace>,
+    wanted: &[Trace],
+) {
+    let found: Vec<&Trace> = found.into_iter().collect();
+    assert_eq!(found.len(), wanted.len(), "{what}, {how}: rows");
+    for (row, (found, wanted)) in found.into_iter().zip(wanted).enumerate() {
+        assert_same_trace(format_args!("{what}, {how}, row {row}"), found, wanted);
+    }
+}
+
+fn same_kv<B: Backend>(what: &str, how: &str, found: &Strand<'_, B>, wanted: &Strand<'_, B>) {
+    let sequences: [&Sequence; 2] = [&found.sequence, &wanted.sequence];
+    let what = format_args!("{what}, {how}");
+    assert_same_kv(what, (&found.runner, sequences[0]), (&wanted.runner, sequences[1]));
 }

@@ -2,13 +2,18 @@
 //! invariance.
 //!
 //! Each function runs deterministic random cases on a backend and panics with the first difference.
-//! A backend calls them from its own tests, once per kernel level and number of threads:
+//! A backend calls [`check`] from its own tests, once per kernel level, on a team: the backend with
+//! several numbers of threads.
 //!
 //! - [`check_operators`], [`check_linear`], [`check_attention`] and [`check_programs`] compare
 //!   every activation buffer and every stored key and value of whole passes with the reference's;
 //! - [`check_packing`] does so for each stored and packed weight format, and for refusals;
-//! - [`check_invariance`] compares a backend with itself: a tree with each of its paths as a chain
-//!   and one token at a time, prefill in chunks, a sequence alone and among others.
+//! - [`check_invariance`] compares a team with itself: a tree with each of its paths as a chain and
+//!   one token at a time, prefill in chunks, a sequence alone and among others, on one member and on
+//!   another.
+//!
+//! Weight formats are those of [`QUANTS`](crate::QUANTS) that the reference packs, so a new one is
+//! covered by its entry there.
 //!
 //! What it refuses to know: speed, threads and anything of a backend beyond the [`Backend`] trait.
 
@@ -17,6 +22,7 @@ mod invariance;
 mod model;
 mod operators;
 mod packing;
+mod pairwise;
 mod programs;
 mod rng;
 mod runner;
@@ -53,17 +59,20 @@ impl Thoroughness {
     }
 }
 
-/// Runs the whole suite.
+/// Runs the whole suite: every comparison with the reference on each member of a team, then the
+/// team against itself.
 ///
 /// # Panics
 /// With the first difference.
-pub fn check<B: Backend>(backend: &B, thoroughness: Thoroughness) {
-    check_operators(backend, thoroughness);
-    check_linear(backend, thoroughness);
-    check_attention(backend, thoroughness);
-    check_packing(backend, thoroughness);
-    check_programs(backend, thoroughness);
-    check_invariance(backend, thoroughness);
+pub fn check<B: Backend>(team: &[B], thoroughness: Thoroughness) {
+    for backend in team {
+        check_operators(backend, thoroughness);
+        check_linear(backend, thoroughness);
+        check_attention(backend, thoroughness);
+        check_packing(backend, thoroughness);
+        check_programs(backend, thoroughness);
+    }
+    check_invariance(team, thoroughness);
 }
 
 /// The value of a list for a case: lists of coprime lengths meet in every combination as cases go

@@ -2,9 +2,21 @@
 
 use super::rng::Rng;
 use crate::{
-    Backend, BufferId, KvShape, MatrixId, MatrixView, Op, Program, Projection, Reach, RowOrder,
-    RowSet, VectorId, WeightFormat, Weights, Write,
+    Backend, BufferId, KvShape, KvType, MatrixId, MatrixView, Op, Program, Projection, QUANTS,
+    Reach, Reference, RowOrder, RowSet, VectorId, WeightFormat, Weights, Write,
 };
+
+pub(super) const KV_TYPES: [KvType; 2] = [KvType::F32, KvType::Bf16];
+
+/// Every format that matrices are packed in: those that the reference packs as they are stored.
+pub(super) fn packed_formats() -> Vec<WeightFormat> {
+    let is_packed = |format: &WeightFormat| {
+        let stored =
+            Stored::random(&mut Rng::new(0), *format, [1, format.spec().block_values], 0.1);
+        Reference.pack(&stored.view(), *format).is_ok()
+    };
+    QUANTS.iter().map(|spec| spec.format).filter(is_packed).collect()
+}
 
 /// A matrix as a file would hold it.
 #[derive(Debug, Clone)]
@@ -34,9 +46,29 @@ impl Stored {
         Self { format, rows, cols, order: RowOrder::Natural, data }
     }
 
+    /// Values that can be packed as `format`: f32, or blocks of the format if it has no encoder.
+    /// Rows of such a format must be [whole](whole) blocks.
+    pub(super) fn packable(
+        rng: &mut Rng,
+        format: WeightFormat,
+        shape: [usize; 2],
+        scale: f32,
+    ) -> Self {
+        let stored = if format.spec().encoder.is_some() { WeightFormat::F32 } else { format };
+        Self::random(rng, stored, shape, scale)
+    }
+
     pub(super) fn view(&self) -> MatrixView<'_> {
         let Self { format, rows, cols, order, ref data } = *self;
         MatrixView { name: "w", format, rows, cols, order, data }
+    }
+}
+
+/// The least number of inputs from `cols` for which [`Stored::packable`] has whole blocks.
+pub(super) fn whole(format: WeightFormat, cols: usize) -> usize {
+    match format.spec() {
+        spec if spec.encoder.is_none() => cols.next_multiple_of(spec.block_values),
+        _ => cols,
     }
 }
 
@@ -113,16 +145,57 @@ impl Model {
     }
 }
 
+/// Widths of a transformer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_size: usize,
+    hidden: usize,
+    ffn: usize,
+    vocabulary: usize,
+}
+
+/// A few panels of columns, with heads of every size that models have.
+const fn shape(heads: usize, kv_heads: usize, head_size: usize) -> Shape {
+    Shape { heads, kv_heads, head_size, hidden: 40, ffn: 52, vocabulary: 67 }
+}
+
+/// The first has at most eight columns everywhere: fewer than nine threads.
+pub(super) const SHAPES: [Shape; 7] = [
+    Shape { hidden: 6, ffn: 5, vocabulary: 7, ..shape(1, 1, 8) },
+    shape(4, 2, 8),
+    shape(2, 1, 64),
+    shape(3, 3, 16),
+    shape(2, 2, 80),
+    shape(1, 1, 128),
+    shape(6, 2, 8),
+];
+
+/// How sure a model is, of what it attends to and of its next token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Logits {
+    /// Many tokens are about as likely.
+    Flat,
+    /// Nearly all weight is on one, and most weights of attention are exactly zero.
+    Peaked,
+}
+
+pub(super) const LOGITS: [Logits; 2] = [Logits::Flat, Logits::Peaked];
+
 /// A small transformer of the Llama family.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Transformer {
-    pub(super) heads: usize,
-    pub(super) kv: KvShape,
+    pub(super) shape: Shape,
+    pub(super) layers: usize,
+    pub(super) kv_type: KvType,
     pub(super) rotary: usize,
     pub(super) reach: Reach,
     pub(super) extras: Extras,
-    /// How the weights are stored and packed.
-    pub(super) stored: WeightFormat,
+    pub(super) logits: Logits,
+    /// How weights are stored; `None` is a form that any format is packed from.
+    pub(super) stored: Option<WeightFormat>,
+    /// How they are packed, if their rows are whole blocks of a format that cannot be padded.
     pub(super) packed: WeightFormat,
 }
 
@@ -135,32 +208,42 @@ pub(super) enum Extras {
     BiasAndHeadNorm,
 }
 
-const VOCABULARY: usize = 67;
-const HIDDEN: usize = 40;
-const FFN: usize = 52;
 const EPS: f32 = 1e-5;
 
 impl Transformer {
     pub(super) fn build(&self, rng: &mut Rng) -> Model {
-        let mut model = Model::new(self.kv, self.rotary, VOCABULARY);
-        let hidden = model.buffer(HIDDEN);
-        let table = self.matrix(&mut model, rng, [VOCABULARY, HIDDEN]);
+        let Shape { vocabulary, kv_heads, head_size, .. } = self.shape;
+        let (hidden_size, kv_type) = (self.hidden(), self.kv_type);
+        let kv = KvShape { layers: self.layers, kv_heads, head_size, kv_type };
+        let mut model = Model::new(kv, self.rotary, vocabulary);
+        let hidden = model.buffer(hidden_size);
+        let table = self.matrix(&mut model, rng, [vocabulary, hidden_size]);
         model.push(Op::Embed { table, out: hidden });
-        let normed = model.buffer(HIDDEN);
-        for layer in 0..self.kv.layers {
-            norm(&mut model, rng, hidden, normed);
+        let normed = model.buffer(hidden_size);
+        for layer in 0..self.layers {
+            norm(&mut model, rng, 2.0, [hidden, normed]);
             self.attention(&mut model, rng, layer, [hidden, normed]);
-            norm(&mut model, rng, hidden, normed);
+            norm(&mut model, rng, 2.0, [hidden, normed]);
             self.feed_forward(&mut model, rng, [hidden, normed]);
         }
-        let newest = model.program.buffer(HIDDEN, RowSet::Wanted);
-        let newest_normed = model.program.buffer(HIDDEN, RowSet::Wanted);
-        let logits = model.program.buffer(VOCABULARY, RowSet::Wanted);
+        let [newest, newest_normed, logits] = [hidden_size, hidden_size, vocabulary]
+            .map(|width| model.program.buffer(width, RowSet::Wanted));
         model.push(Op::Select { input: hidden, out: newest });
-        norm(&mut model, rng, newest, newest_normed);
-        let head = self.project(&mut model, rng, [VOCABULARY, HIDDEN], logits, Write::Store);
+        norm(&mut model, rng, self.pick(1.0, 40.0), [newest, newest_normed]);
+        let head = self.project(&mut model, rng, [vocabulary, hidden_size], logits, Write::Store);
         model.push(Op::Linear { input: newest_normed, parts: vec![head] });
         model
+    }
+
+    fn hidden(&self) -> usize {
+        whole(self.packed, self.shape.hidden)
+    }
+
+    fn pick(&self, flat: f32, peaked: f32) -> f32 {
+        match self.logits {
+            Logits::Flat => flat,
+            Logits::Peaked => peaked,
+        }
     }
 
     fn attention(
@@ -170,11 +253,11 @@ impl Transformer {
         layer: usize,
         [hidden, normed]: [BufferId; 2],
     ) {
-        let head_size = self.kv.head_size;
-        let (wide, narrow) = (self.heads * head_size, self.kv.kv_heads * head_size);
+        let Shape { heads, kv_heads, head_size, .. } = self.shape;
+        let (wide, narrow) = (heads * head_size, kv_heads * head_size);
         let [q, k, v, out] = [wide, narrow, narrow, wide].map(|width| model.buffer(width));
         let parts = [(wide, q), (narrow, k), (narrow, v)]
-            .map(|(rows, out)| self.project(model, rng, [rows, HIDDEN], out, Write::Store));
+            .map(|(rows, out)| self.project(model, rng, [rows, self.hidden()], out, Write::Store));
         model.push(Op::Linear { input: normed, parts: parts.to_vec() });
         for buffer in [q, k] {
             if self.extras == Extras::BiasAndHeadNorm {
@@ -184,19 +267,20 @@ impl Transformer {
             model.push(Op::Rotate { buffer, head_size });
         }
         model.push(Op::StoreKv { keys: k, values: v, layer });
-        let scale = 1.0 / (head_size as f32).sqrt();
+        let scale = self.pick(0.2, 30.0) / (head_size as f32).sqrt();
         model.push(Op::Attention { queries: q, layer, reach: self.reach, scale, out });
-        let output = self.project(model, rng, [HIDDEN, wide], hidden, Write::Add);
+        let output = self.project(model, rng, [self.hidden(), wide], hidden, Write::Add);
         model.push(Op::Linear { input: out, parts: vec![output] });
     }
 
     fn feed_forward(&self, model: &mut Model, rng: &mut Rng, [hidden, normed]: [BufferId; 2]) {
-        let [gate, up] = [FFN; 2].map(|width| model.buffer(width));
+        let (inner, outer) = (whole(self.packed, self.shape.ffn), self.hidden());
+        let [gate, up] = [inner; 2].map(|width| model.buffer(width));
         let parts =
-            [gate, up].map(|out| self.project(model, rng, [FFN, HIDDEN], out, Write::Store));
+            [gate, up].map(|out| self.project(model, rng, [inner, outer], out, Write::Store));
         model.push(Op::Linear { input: normed, parts: parts.to_vec() });
         model.push(Op::SwiGlu { gate, up, out: gate });
-        let down = self.project(model, rng, [HIDDEN, FFN], hidden, Write::Add);
+        let down = self.project(model, rng, [outer, inner], hidden, Write::Add);
         model.push(Op::Linear { input: gate, parts: vec![down] });
     }
 
@@ -217,13 +301,21 @@ impl Transformer {
     }
 
     fn matrix(&self, model: &mut Model, rng: &mut Rng, shape: [usize; 2]) -> MatrixId {
-        let stored = Stored::random(rng, self.stored, shape, 0.5);
-        model.matrix(stored, self.packed)
+        // Files do the same with rows that are no whole blocks of a format.
+        let fits = whole(self.packed, shape[1]) == shape[1];
+        let packed = if fits { self.packed } else { WeightFormat::F32 };
+        let stored = match self.stored {
+            Some(stored) if packed.spec().encoder.is_some() => {
+                Stored::random(rng, stored, shape, 0.5)
+            }
+            _ => Stored::packable(rng, packed, shape, 0.5),
+        };
+        model.matrix(stored, packed)
     }
 }
 
-fn norm(model: &mut Model, rng: &mut Rng, input: BufferId, out: BufferId) {
+fn norm(model: &mut Model, rng: &mut Rng, gain: f32, [input, out]: [BufferId; 2]) {
     let width = model.program.buffers()[input.index()].width;
-    let weight = model.vector(rng.floats(width, 2.0));
+    let weight = model.vector(rng.floats(width, gain));
     model.push(Op::RmsNorm { input, weight, eps: EPS, out });
 }

@@ -1,20 +1,11 @@
 //! Each operator alone, over odd sizes, against the reference.
 
-use super::model::{Model, Stored};
+use super::model::{Model, Stored, packed_formats, whole};
 use super::rng::Rng;
 use super::runner::{Blocks, Inputs, Tandem};
 use super::tree::{Form, Tree};
 use super::{ROWS, Thoroughness, pick};
 use crate::{Backend, BufferId, KvShape, KvType, Op, Projection, RowSet, WeightFormat, Write};
-
-/// Formats that matrices are packed in.
-pub(super) const PACKED: [WeightFormat; 5] = [
-    WeightFormat::F32,
-    WeightFormat::Bf16,
-    WeightFormat::Q8_0,
-    WeightFormat::Q4_0,
-    WeightFormat::F16,
-];
 
 const VOCABULARY: usize = 61;
 const WIDTHS: [usize; 13] = [1, 3, 15, 16, 17, 31, 32, 33, 64, 65, 100, 130, 257];
@@ -25,12 +16,15 @@ const NO_KV: KvShape = KvShape { layers: 1, kv_heads: 1, head_size: 8, kv_type: 
 /// # Panics
 /// With the first difference.
 pub fn check_operators<B: Backend>(backend: &B, thoroughness: Thoroughness) {
+    let formats = packed_formats();
     for case in thoroughness.cases(26) {
         let rng = &mut Rng::new(case as u64);
         let width = pick(&WIDTHS, case);
         let embed = |model: &mut Model, rng: &mut Rng| {
-            let stored = Stored::random(rng, WeightFormat::F32, [VOCABULARY, width], 1.0);
-            let table = model.matrix(stored, pick(&PACKED, case));
+            let format = pick(&formats, case);
+            let width = whole(format, width);
+            let stored = Stored::packable(rng, format, [VOCABULARY, width], 1.0);
+            let table = model.matrix(stored, format);
             let out = model.buffer(width);
             model.push(Op::Embed { table, out });
         };
@@ -80,13 +74,14 @@ fn check_heads<B: Backend>(backend: &B, rng: &mut Rng, case: usize) {
 /// # Panics
 /// With the first difference.
 pub fn check_linear<B: Backend>(backend: &B, thoroughness: Thoroughness) {
-    for case in thoroughness.cases(66) {
+    let formats = packed_formats();
+    for case in thoroughness.cases(13 * formats.len() + 1) {
         let rng = &mut Rng::new(1000 + case as u64);
-        let format = pick(&PACKED, case);
+        let format = pick(&formats, case);
         check_op(backend, rng, &format!("linear {format}"), case, 0, |model, rng| {
-            let inputs = WIDTHS[rng.below(WIDTHS.len())];
+            let inputs = whole(format, WIDTHS[rng.below(WIDTHS.len())]);
             let input = model.source(rng, inputs, pick(&[1.0, 40.0, 1e-3], case));
-            let rows = pick(&[RowSet::All, RowSet::All, RowSet::Wanted], case / 5);
+            let rows = pick(&[RowSet::All, RowSet::All, RowSet::Wanted], case / formats.len());
             let input = match rows {
                 RowSet::All => input,
                 RowSet::Wanted => {
@@ -106,7 +101,7 @@ fn linear(model: &mut Model, rng: &mut Rng, input: BufferId, rows: RowSet, forma
     let mut parts = Vec::new();
     for _ in 0..=rng.below(3) {
         let outputs = 1 + rng.below(70);
-        let stored = Stored::random(rng, WeightFormat::F32, [outputs, inputs], 0.5);
+        let stored = Stored::packable(rng, format, [outputs, inputs], 0.5);
         let weight = model.matrix(stored, format);
         let bias = (rng.below(2) == 0).then(|| model.vector(rng.floats(outputs, 1.0)));
         let add = rows == RowSet::All && rng.below(2) == 0;

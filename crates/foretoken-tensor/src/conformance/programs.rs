@@ -1,33 +1,26 @@
 //! Whole small transformers against the reference: prefill, trees, commits, several sequences.
 
-use super::invariance::commit;
-use super::model::{Extras, Transformer};
-use super::operators::PACKED;
+use super::model::{Extras, KV_TYPES, LOGITS, SHAPES, Transformer, packed_formats};
 use super::rng::Rng;
 use super::runner::{Blocks, Inputs, Tandem};
 use super::tree::{Form, Tree};
 use super::{ROWS, Thoroughness, pick};
-use crate::{Backend, CHUNK, KvShape, KvType, Reach, WeightFormat};
+use crate::{Backend, CHUNK, Reach, WeightFormat};
 
 /// A transformer whose features follow from a case number.
-pub(super) fn transformer(case: usize) -> Transformer {
-    let (heads, kv_heads, head_size) = pick(
-        &[(4, 2, 8), (2, 1, 64), (3, 3, 16), (2, 2, 80), (4, 1, 8), (1, 1, 128), (6, 2, 8)],
-        case,
-    );
+fn transformer(formats: &[WeightFormat], case: usize) -> Transformer {
+    let shape = pick(&SHAPES, case);
     Transformer {
-        heads,
-        kv: KvShape {
-            layers: 2,
-            kv_heads,
-            head_size,
-            kv_type: pick(&[KvType::Bf16, KvType::F32], case),
-        },
-        rotary: pick(&[head_size, head_size, head_size / 2], case),
+        shape,
+        layers: 2,
+        // Each format meets the other type in the next round of the formats.
+        kv_type: pick(&KV_TYPES, case % formats.len() + case / formats.len()),
+        rotary: pick(&[shape.head_size, shape.head_size, shape.head_size / 2], case),
         reach: pick(&[Reach::Full, Reach::Full, Reach::Window(40), Reach::Window(64)], case),
         extras: pick(&[Extras::None, Extras::BiasAndHeadNorm, Extras::None], case),
-        stored: pick(&[WeightFormat::F32, WeightFormat::Bf16], case / 2),
-        packed: pick(&PACKED, case),
+        logits: pick(&LOGITS, case / 2),
+        stored: pick(&[Some(WeightFormat::F32), Some(WeightFormat::Bf16)], case / 2),
+        packed: pick(formats, case),
     }
 }
 
@@ -36,9 +29,10 @@ pub(super) fn transformer(case: usize) -> Transformer {
 /// # Panics
 /// With the first difference.
 pub fn check_programs<B: Backend>(backend: &B, thoroughness: Thoroughness) {
-    for case in thoroughness.cases(11) {
+    let formats = packed_formats();
+    for case in thoroughness.cases(2 * formats.len() + 1) {
         let rng = &mut Rng::new(4000 + case as u64);
-        let transformer = transformer(case);
+        let transformer = transformer(&formats, case);
         let model = transformer.build(rng);
         let what = format!("program, case {case}, {transformer:?}");
         let nodes = [pick(&ROWS, case), 1 + rng.below(20)];
@@ -64,7 +58,7 @@ pub fn check_programs<B: Backend>(backend: &B, thoroughness: Thoroughness) {
             }
             tandem.run(format_args!("{what}, step {step}"), &inputs);
             for (sequence, tree) in sequences.iter_mut().zip(&trees) {
-                let moves = commit(sequence, tree, rng.below(tree.len()));
+                let moves = sequence.commit(tree, rng.below(tree.len()));
                 tandem.copy(&moves);
             }
         }

@@ -20,6 +20,16 @@ impl Sequence {
     pub(super) fn slot(&self, slot: usize) -> Slot {
         Slot { block: self.blocks[slot / CHUNK], offset: slot % CHUNK }
     }
+
+    /// Keeps the path of `node` after a tree pass: the copies that move its keys and values to the
+    /// positions, and the longer sequence.
+    pub(super) fn commit(&mut self, tree: &Tree, node: usize) -> Vec<(Slot, Slot)> {
+        let path = tree.path(node);
+        let base = self.len;
+        self.len += path.len();
+        let moved = path.iter().enumerate().filter(|&(depth, &node)| depth != node);
+        moved.map(|(depth, &node)| (self.slot(base + node), self.slot(base + depth))).collect()
+    }
 }
 
 /// A pool of blocks in random order.

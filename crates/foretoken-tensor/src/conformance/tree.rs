@@ -57,6 +57,11 @@ impl Tree {
         self.depth.len()
     }
 
+    /// The nodes without children.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = usize> {
+        (0..self.len()).filter(|&node| self.subtree_end[node] as usize == node + 1)
+    }
+
     /// The nodes from the root to `node`, both included.
     pub(super) fn path(&self, node: usize) -> Vec<usize> {
         (0..=node).filter(|&other| self.subtree_end[other] as usize > node).collect()

@@ -1,10 +1,10 @@
 //! The oracle against naive f64 formulas written from the definitions.
 
-use super::super::model::{Model, Stored};
+use super::super::attention;
+use super::super::model::{Model, Stored, packed_formats, whole};
 use super::super::rng::Rng;
 use super::super::runner::{Blocks, Inputs, Runner, Trace};
 use super::super::tree::{Form, Tree};
-use super::super::{attention, operators::PACKED};
 use crate::{KvShape, KvType, Op, Projection, Reach, Reference, RowSet, WeightFormat, Write};
 
 const KV: KvShape = KvShape { layers: 2, kv_heads: 2, head_size: 16, kv_type: KvType::F32 };
@@ -102,15 +102,15 @@ fn swiglu_and_select_follow_f64() {
 /// half step of their group can do.
 #[test]
 fn products_follow_f64() {
-    for (seed, format) in PACKED.into_iter().enumerate() {
+    for (seed, format) in packed_formats().into_iter().enumerate() {
         let rng = &mut Rng::new(10 + seed as u64);
-        let [outputs, inputs] = [19, 70];
+        let [outputs, inputs] = [19, whole(format, 70)];
         let mut model = Model::new(KV, 0, 50);
         let input = model.source(rng, inputs, 4.0);
         let old = model.source(rng, outputs, 1.0);
         let out = model.buffer(outputs);
         model.push(Op::Copy { input: old, out });
-        let stored = Stored::random(rng, WeightFormat::F32, [outputs, inputs], 0.5);
+        let stored = Stored::packable(rng, format, [outputs, inputs], 0.5);
         let rows = packed_rows(&stored, format);
         let bias = rng.floats(outputs, 1.0);
         let part = Projection {
@@ -127,10 +127,10 @@ fn products_follow_f64() {
                 let wanted = product + f64::from(bias[output]) + old[output];
                 let error = (f64::from(row[2].1[output]) - wanted).abs();
                 let rounding = match format {
-                    WeightFormat::Q8_0 | WeightFormat::Q4_0 => half_steps(&x, weights),
+                    WeightFormat::F32 | WeightFormat::F16 => 0.0,
                     // Half a unit in the last of eight bits.
                     WeightFormat::Bf16 => 2f64.powi(-9) * magnitude(&x, weights),
-                    _ => 0.0,
+                    _ => half_steps(&x, weights),
                 };
                 let bound = 1e-5 + rounding;
                 assert!(error <= bound, "{format}, output {output}: {error} > {bound}");
