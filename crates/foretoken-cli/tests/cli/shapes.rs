@@ -125,9 +125,9 @@ fn score() {
     let text = &["score", "demo", "--text", "def f", "--top", "2", "--json"];
     insta::assert_snapshot!(redacted(&json(&[text, STEADY].concat())), @r"
     tokens [0,586,284]
-    logprobs [null,-5.529,-3.668]
-    perplexity 99.335
-    top [[],[[1,-0.275],[793,-3.129]],[[509,-1.702],[706,-2.72]]]
+    logprobs [null,-5.523,-3.664]
+    perplexity 98.81
+    top [[],[[1,-0.275],[793,-3.132]],[[509,-1.702],[706,-2.724]]]
     ");
     let object = json(&["score", "demo", "--tokens", "0,586", "--json"]);
     let keys: Vec<_> = object.as_object().expect("an object").keys().collect();

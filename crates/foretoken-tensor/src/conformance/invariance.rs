@@ -17,7 +17,7 @@ mod strand;
 use super::model::{Extras, KV_TYPES, LOGITS, Model, SHAPES, Transformer, packed_formats};
 use super::pairwise::pairwise;
 use super::rng::Rng;
-use super::runner::{Sequence, Trace, assert_same_kv, assert_same_trace};
+use super::runner::{Trace, assert_same_kv, assert_same_trace};
 use super::tree::{Form, Tree};
 use super::{ROWS, Thoroughness, pick};
 use crate::{Backend, CHUNK, Reach};
@@ -196,8 +196,7 @@ impl<'m, B: Backend> Strands<'m, B> {
             return;
         }
         let tokens = rng.tokens(len, self.vocabulary);
-        let wanted = self.single.extend(&tokens[..1]);
-        let wanted = [wanted, self.single.extend_by(1, &tokens[1..])].concat();
+        let wanted = self.single.extend_by(1, &tokens);
         let all = self.whole.iter_mut().map(|strand| (strand, len));
         for (strand, size) in all.chain([(&mut self.chunked, 64), (&mut self.chain, 7)]) {
             let rows = strand.extend_by(size, &tokens);
@@ -258,7 +257,7 @@ fn same_rows<'a>(
 }
 
 fn same_kv<B: Backend>(what: &str, how: &str, found: &Strand<'_, B>, wanted: &Strand<'_, B>) {
-    let sequences: [&Sequence; 2] = [&found.sequence, &wanted.sequence];
     let what = format_args!("{what}, {how}");
-    assert_same_kv(what, (&found.runner, sequences[0]), (&wanted.runner, sequences[1]));
+    let (found, wanted) = ((&found.runner, &found.sequence), (&wanted.runner, &wanted.sequence));
+    assert_same_kv(what, found, wanted);
 }

@@ -193,9 +193,9 @@ pub(super) struct Transformer {
     pub(super) reach: Reach,
     pub(super) extras: Extras,
     pub(super) logits: Logits,
-    /// How weights are stored; `None` is a form that any format is packed from.
+    /// How weights are stored; `None` is as [`Stored::packable`] has it.
     pub(super) stored: Option<WeightFormat>,
-    /// How they are packed, if their rows are whole blocks of a format that cannot be padded.
+    /// How they are packed; as f32 where a row is no whole blocks of a format without encoder.
     pub(super) packed: WeightFormat,
 }
 
