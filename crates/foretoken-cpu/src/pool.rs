@@ -110,7 +110,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pool {
-    /// Starts `threads - 1` threads.
+    /// Starts `threads - 1` threads, and returns when they run.
     pub(crate) fn new(threads: NonZeroUsize) -> Self {
         let workers = threads.get();
         let shared = Arc::new(Shared {
@@ -123,7 +123,7 @@ impl Pool {
             asleep: AtomicUsize::new(0),
             hardware: os::hardware_threads(),
         });
-        let threads = (1..workers)
+        let threads: Vec<_> = (1..workers)
             .map(|index| {
                 let shared = Arc::clone(&shared);
                 let name = format!("foretoken-cpu-{index}");
@@ -131,6 +131,12 @@ impl Pool {
                 thread.expect("the operating system starts a thread")
             })
             .collect();
+        // A thread allocates while it starts; jobs are to find that done.
+        for seat in &shared.seats[1..] {
+            while lock(&seat.0.thread).is_none() {
+                sync::yield_now();
+            }
+        }
         Self { shared, threads, turn: Mutex::new(()) }
     }
 

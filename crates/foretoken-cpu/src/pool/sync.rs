@@ -6,7 +6,7 @@ use loom::cell::UnsafeCell;
 pub(super) use loom::{
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
     sync::{Arc, Mutex, MutexGuard},
-    thread::{Builder, JoinHandle, Thread, current, park},
+    thread::{Builder, JoinHandle, Thread, current, park, yield_now},
 };
 #[cfg(not(loom))]
 use std::cell::UnsafeCell;
@@ -14,7 +14,7 @@ use std::cell::UnsafeCell;
 pub(super) use std::{
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
     sync::{Arc, Mutex, MutexGuard},
-    thread::{Builder, JoinHandle, Thread, current, park},
+    thread::{Builder, JoinHandle, Thread, current, park, yield_now},
 };
 
 /// Polls until `ready` for as long as a wait is likely to be short; says whether it came to that.
