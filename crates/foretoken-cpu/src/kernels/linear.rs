@@ -125,7 +125,7 @@ pub(crate) fn linear(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts:
         acc.0[..rows.len() * WIDTH].fill(0.0);
         let unit = Unit { matrix, panels: panels.clone(), rows, input };
         multiply(run, &unit, &mut acc.0);
-        finish(run, &unit, part, &acc.0);
+        finish(run, &unit, part, &mut acc.0);
     }
 }
 
@@ -270,19 +270,20 @@ fn integers<Q: Quants>(run: &Run<'_>, kernel: fn(Dot<'_>), unit: &Unit<'_>, acc:
 }
 
 /// Adds the bias and writes the result.
-fn finish(run: &Run<'_>, unit: &Unit<'_>, part: &Projection, acc: &[f32]) {
+fn finish(run: &Run<'_>, unit: &Unit<'_>, part: &Projection, acc: &mut [f32]) {
     let outputs = unit.matrix.rows();
     let columns = unit.panels.start * LANES..outputs.min(unit.panels.end * LANES);
     let bias = part.bias.map(|bias| &run.weights.vectors[bias.index()].0[columns.clone()]);
-    for (row, acc) in unit.rows.clone().zip(acc.chunks_exact(WIDTH)) {
+    for (row, acc) in unit.rows.clone().zip(acc.chunks_exact_mut(WIDTH)) {
         // SAFETY: these columns belong to this unit alone, and no worker reads the output in this phase.
         let out = unsafe { run.activations.write(part.out, row, columns.clone()) };
-        for (i, (out, acc)) in out.iter_mut().zip(acc).enumerate() {
-            let y = bias.map_or(*acc, |bias| acc + bias[i]);
-            *out = match part.write {
-                Write::Store => y,
-                Write::Add => *out + y,
-            };
+        let acc = &mut acc[..out.len()];
+        if let Some(bias) = bias {
+            acc.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        }
+        match part.write {
+            Write::Store => out.copy_from_slice(acc),
+            Write::Add => out.iter_mut().zip(acc).for_each(|(out, y)| *out += *y),
         }
     }
 }

@@ -86,11 +86,22 @@ pub(crate) fn fma_native(proof: Avx512Bf16, a: Fma<'_, Pair>) {
 #[inline(always)]
 pub(crate) fn round<S: Simd>(s: S, values: &[f32], pairs: &mut [u32]) {
     assert_eq!(pairs.len(), values.len().div_ceil(2), "one pair per two values");
-    for (values, pairs) in values.chunks(2 * LANES).zip(pairs.chunks_mut(LANES)) {
-        let (low, high) = values.split_at(values.len().min(LANES));
-        let rounded = [s.round_bf16(s.load_part(low)), s.round_bf16(s.load_part(high))];
-        let mut whole = [0; LANES];
-        s.store_pairs(rounded[0], rounded[1], &mut whole);
-        pairs.copy_from_slice(&whole[..pairs.len()]);
+    let (whole, rest) = values.as_chunks::<{ 2 * LANES }>();
+    let (to, rest_to) = pairs.as_chunks_mut();
+    for (values, to) in whole.iter().zip(to) {
+        round_whole(s, values, to);
+    }
+    if !rest.is_empty() {
+        let (mut values, mut to) = ([0.0; 2 * LANES], [0; LANES]);
+        values[..rest.len()].copy_from_slice(rest);
+        round_whole(s, &values, &mut to);
+        rest_to.copy_from_slice(&to[..rest_to.len()]);
+    }
+}
+
+#[inline(always)]
+fn round_whole<S: Simd>(s: S, values: &[f32; 2 * LANES], to: &mut [u32; LANES]) {
+    if let ([low, high], []) = values.as_chunks() {
+        s.store_pairs(s.round_bf16(s.load(low)), s.round_bf16(s.load(high)), to);
     }
 }

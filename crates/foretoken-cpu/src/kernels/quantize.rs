@@ -6,7 +6,7 @@
 use foretoken_tensor::arithmetic::{GROUP, QUANT_MAX, QUANT_MIN_AMAX};
 
 use super::dot::Group;
-use crate::simd::{LANES, Simd};
+use crate::simd::Simd;
 
 /// One stretch of a row of activations.
 pub(crate) struct Quantize<'a> {
@@ -26,23 +26,24 @@ pub(crate) fn quantize<S: Simd>(s: S, a: Quantize<'_>) {
         x.len() <= quants.len() && quants.len() == groups.len() * GROUP,
         "a group has 32 bytes"
     );
-    for (g, to) in groups.iter_mut().enumerate() {
-        let mut values = [0.0; GROUP];
-        let part = &x[x.len().min(g * GROUP)..x.len().min((g + 1) * GROUP)];
-        values[..part.len()].copy_from_slice(part);
-        let quants = &mut quants[g * GROUP..(g + 1) * GROUP];
-        let scale = group(s, &values, quants);
-        let (low, high) = quants.split_at(GROUP / 2);
-        let total = |quants: &[i8]| quants.iter().map(|q| i32::from(*q)).sum::<i32>();
-        let high_sum = total(high);
-        let sum = total(low) + high_sum;
-        *to = Group { scale, scaled_sum: scale * sum as f32, sum, high_sum };
+    let (whole, rest) = x.as_chunks();
+    let (quants, _) = quants.as_chunks_mut();
+    let (quants, last_quants) = quants.split_at_mut(whole.len());
+    let (groups, last_groups) = groups.split_at_mut(whole.len());
+    for ((x, quants), to) in whole.iter().zip(quants).zip(groups) {
+        *to = group(s, x, quants);
+    }
+    let mut last = [0.0; GROUP];
+    last[..rest.len()].copy_from_slice(rest);
+    for (quants, to) in last_quants.iter_mut().zip(last_groups) {
+        *to = group(s, &last, quants);
+        last.fill(0.0);
     }
 }
 
 /// As `arithmetic::quantize_group`.
 #[inline(always)]
-fn group<S: Simd>(s: S, x: &[f32; GROUP], quants: &mut [i8]) -> f32 {
+fn group<S: Simd>(s: S, x: &[f32; GROUP], quants: &mut [i8; GROUP]) -> Group {
     // As integers, magnitudes order finite values, then infinity, then NaN.
     let mut largest = 0;
     for x in x {
@@ -51,13 +52,19 @@ fn group<S: Simd>(s: S, x: &[f32; GROUP], quants: &mut [i8]) -> f32 {
     let amax = f32::from_bits(largest);
     if !amax.is_finite() || amax < QUANT_MIN_AMAX {
         quants.fill(0);
-        return if amax.is_finite() { 0.0 } else { f32::NAN };
+        let scale = if amax.is_finite() { 0.0 } else { f32::NAN };
+        return Group { scale, scaled_sum: scale * 0.0, sum: 0, high_sum: 0 };
     }
     let inverse = s.splat(QUANT_MAX / amax);
-    let (halves, _) = x.as_chunks::<LANES>();
-    for (half, quants) in halves.iter().zip(quants.chunks_exact_mut(LANES)) {
-        let rounded = s.round(s.mul(s.load(half), inverse));
-        quants.copy_from_slice(&s.to_bytes(rounded));
+    let (halves, _) = x.as_chunks();
+    let (bytes, _) = quants.as_chunks_mut();
+    for (half, bytes) in halves.iter().zip(bytes) {
+        *bytes = s.to_bytes(s.round(s.mul(s.load(half), inverse)));
     }
-    amax / QUANT_MAX
+    let total = |quants: &[i8]| quants.iter().map(|q| i32::from(*q)).sum::<i32>();
+    let (low, high) = quants.split_at(GROUP / 2);
+    let high_sum = total(high);
+    let sum = total(low) + high_sum;
+    let scale = amax / QUANT_MAX;
+    Group { scale, scaled_sum: scale * sum as f32, sum, high_sum }
 }
