@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use foretoken_cpu::{CpuActivations, CpuBackend, CpuKv, CpuOptions, Isa, default_threads};
 use foretoken_tensor::{
-    Backend, BlockId, KvShape, KvType, MatrixId, MatrixView, Op, Pass, Program, Projection,
+    Affine, Backend, BlockId, KvShape, KvType, MatrixId, MatrixView, Op, Pass, Program, Projection,
     Range32, RowOrder, RowSet, SpanLayout, WeightFormat, Weights, Write,
 };
 
@@ -153,7 +153,7 @@ impl Case {
         let out = program.buffer(outputs, RowSet::All);
         for weight in 0..weights.matrices.len() {
             let weight = MatrixId(weight as u32);
-            let part = Projection { weight, bias: None, out, write: Write::Store };
+            let part = Projection { map: Affine { weight, bias: None }, out, write: Write::Store };
             program.push(Op::Linear { input, parts: vec![part] });
         }
         let shape = KvShape { layers: 1, kv_heads: 1, head_size: 16, kv_type: KvType::F32 };

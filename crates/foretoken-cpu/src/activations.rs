@@ -7,10 +7,11 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use foretoken_tensor::arithmetic::GROUP;
-use foretoken_tensor::{BufferId, BufferSpec, Op, Program, RowSet};
+use foretoken_tensor::{BufferId, BufferSpec, Program, RowSet};
 
 use crate::kernels::attention::Scratch;
 use crate::kernels::dot::{Group, LINE};
+use crate::kernels::linear;
 use crate::memory::Memory;
 use crate::simd::LANES;
 
@@ -71,11 +72,9 @@ impl CpuActivations {
             .iter()
             .map(|spec| Buffer { spec: *spec, values: Memory::zeroed(0) })
             .collect();
-        let inputs = program.ops().iter().filter_map(|op| match op {
-            Op::Linear { input, .. } => Some(program.buffers()[input.index()].width),
-            _ => None,
-        });
-        let widest = inputs.max().unwrap_or(0);
+        let inputs = program.ops().iter().filter_map(linear::input);
+        let widest = inputs.map(|input| program.buffers()[input.index()].width);
+        let widest = widest.max().unwrap_or(0);
         let rounded = Rounded { stride: stride(widest.div_ceil(2)), pairs: Memory::zeroed(0) };
         let quantized = Quantized {
             stride: quantized_stride(widest),

@@ -5,13 +5,16 @@
 //! the thread that did the last unit of a phase begins the next, so small operators in a row cost no
 //! exchange between threads.
 
-use foretoken_tensor::{BlockId, BufferId, CHUNK, Op, Pass, Program, RowSet, Span, Weights};
+use foretoken_tensor::{
+    Affine, BlockId, BufferId, CHUNK, Op, Pass, Program, RowSet, Span, Weights,
+};
 
 use crate::CpuBackend;
 use crate::activations::CpuActivations;
 use crate::kernels::attention::Attention;
-use crate::kernels::{attention, linear, rows};
+use crate::kernels::{attention, linear, rows, swiglu};
 use crate::kv::CpuKv;
+use crate::pack::CpuMatrix;
 use crate::pool::{Job, Worker};
 use crate::table::KernelTable;
 
@@ -34,17 +37,22 @@ impl Run<'_> {
         self.pass.rows(self.activations.spec(buffer).rows)
     }
 
+    /// The weights of a map.
+    pub(crate) fn matrix(&self, map: &Affine) -> &CpuMatrix {
+        &self.weights.matrices[map.weight.index()]
+    }
+
     /// Units of an operator.
     fn operator_units(&self, op: &Op, workers: usize) -> usize {
         match op {
             Op::Linear { parts, .. } => linear::units(self, parts, workers),
+            Op::SwiGlu { gate, .. } => swiglu::units(self, gate, workers),
             Op::Attention { .. } => attention::units(self),
             Op::Embed { out: buffer, .. }
             | Op::RmsNorm { out: buffer, .. }
             | Op::HeadNorm { buffer, .. }
             | Op::Rotate { buffer, .. }
             | Op::StoreKv { keys: buffer, .. }
-            | Op::SwiGlu { out: buffer, .. }
             | Op::Select { out: buffer, .. }
             | Op::Copy { out: buffer, .. } => self.shares(*buffer, workers),
         }
@@ -75,7 +83,9 @@ impl Run<'_> {
                 let op = Attention { queries, layer, reach, scale: *scale, out: *out };
                 attention::attention(self, worker, op);
             }
-            Op::SwiGlu { gate, up, out } => rows::swiglu(self, worker, (*gate, *up), *out),
+            Op::SwiGlu { input, gate, up, out } => {
+                swiglu::swiglu(self, worker, *input, [gate, up], *out);
+            }
             Op::Select { input, out } => {
                 rows::copy(self, worker, (*input, *out), |i| self.pass.wanted[i] as usize);
             }
@@ -110,6 +120,15 @@ impl Run<'_> {
         let all = |buffer: BufferId| self.activations.spec(buffer).rows == RowSet::All;
         let head = self.kv.shape().head_size;
         let heads = self.kv.shape().kv_heads * head;
+        let maps = |map: &Affine, input: BufferId, out: BufferId| {
+            let matrix = self.matrix(map);
+            let bias = map.bias.map(|bias| self.weights.vectors[bias.index()].0.len());
+            matrix.cols() == width(input)
+                && matrix.rows() == width(out)
+                && rows(input) == rows(out)
+                && input != out
+                && bias.is_none_or(|bias| bias == matrix.rows())
+        };
         let holds = match op {
             Op::Embed { table, out } => {
                 let table = &self.weights.matrices[table.index()];
@@ -126,14 +145,8 @@ impl Run<'_> {
                 gains > 0 && width(*buffer).is_multiple_of(gains)
             }
             Op::Linear { input, parts } => parts.iter().enumerate().all(|(i, part)| {
-                let matrix = &self.weights.matrices[part.weight.index()];
-                let bias = part.bias.map(|bias| self.weights.vectors[bias.index()].0.len());
-                matrix.cols() == width(*input)
-                    && matrix.rows() == width(part.out)
-                    && rows(*input) == rows(part.out)
-                    && part.out != *input
+                maps(&part.map, *input, part.out)
                     && parts[..i].iter().all(|other| other.out != part.out)
-                    && bias.is_none_or(|bias| bias == matrix.rows())
             }),
             Op::Rotate { buffer, head_size } => {
                 let dims = self.pass.rotary_dims();
@@ -148,7 +161,9 @@ impl Run<'_> {
                 let whole = heads > 0 && width(*queries).is_multiple_of(heads) && all(*queries);
                 whole && same(*queries, *out) && *layer < self.kv.shape().layers
             }
-            Op::SwiGlu { gate, up, out } => same(*gate, *up) && same(*gate, *out) && up != out,
+            Op::SwiGlu { input, gate, up, out } => {
+                maps(gate, *input, *out) && maps(up, *input, *out)
+            }
             Op::Select { input, out } => width(*input) == width(*out) && all(*input) && !all(*out),
             Op::Copy { input, out } => same(*input, *out) && input != out,
         };
@@ -164,20 +179,19 @@ fn operates(phase: usize) -> bool {
 impl Job for Run<'_> {
     fn units(&self, phase: usize, workers: usize) -> Option<usize> {
         let op = self.program.ops().get(phase / 2)?;
-        Some(match op {
-            _ if operates(phase) => self.operator_units(op, workers),
-            Op::Linear { input, parts } => linear::prepare_units(self, *input, parts, workers),
-            _ => 0,
+        Some(if operates(phase) {
+            self.operator_units(op, workers)
+        } else {
+            linear::prepare_units(self, op, workers)
         })
     }
 
     fn unit(&self, phase: usize, worker: &Worker<'_>) {
         let op = &self.program.ops()[phase / 2];
-        match op {
-            Op::Linear { input, parts } if !operates(phase) => {
-                linear::prepare(self, worker, *input, parts);
-            }
-            _ => self.operator(worker, op),
+        if operates(phase) {
+            self.operator(worker, op);
+        } else {
+            linear::prepare(self, worker, op);
         }
     }
 }

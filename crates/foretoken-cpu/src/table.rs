@@ -71,7 +71,7 @@ macro_rules! level {
             level!(@kernel $token, $(#[$attribute])?
                 rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) = rotate::rotate);
             level!(@kernel $token, $(#[$attribute])?
-                swiglu(gate: &mut [f32], up: &[f32]) = swiglu::swiglu);
+                swiglu(gate: &mut [f32], up: &[f32]) = swiglu::gated);
             level!(@kernel $token, $(#[$attribute])?
                 softmax(x: &mut [f32; CHUNK], seen: Range<usize>, w: &mut [f32]) -> Softmax
                     = softmax::softmax);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foretoken_cpu::{CpuBackend, CpuOptions};
 use foretoken_tensor::{
-    Backend, BlockId, KvShape, KvType, MatrixId, MatrixView, Op, Pass, Program, Projection,
+    Affine, Backend, BlockId, KvShape, KvType, MatrixId, MatrixView, Op, Pass, Program, Projection,
     Range32, Reach, RowOrder, RowSet, SpanLayout, VectorId, WeightFormat, Weights, Write,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -32,7 +32,8 @@ fn program() -> Program {
     let [k, v] = [(); 2].map(|()| program.buffer(16, RowSet::All));
     let [tap, newest] = [RowSet::All, RowSet::Wanted].map(|rows| program.buffer(HIDDEN, rows));
     let (bytes, floats) = (MatrixId(0), MatrixId(1));
-    let part = |weight, out, write| Projection { weight, bias: None, out, write };
+    let map = |weight| Affine { weight, bias: None };
+    let part = |weight, out, write| Projection { map: map(weight), out, write };
     let weight = VectorId(0);
     let ops = [
         Op::Embed { table: bytes, out: hidden },
@@ -51,7 +52,7 @@ fn program() -> Program {
         Op::StoreKv { keys: k, values: v, layer: 0 },
         Op::Attention { queries: q, layer: 0, reach: Reach::Full, scale: 0.3, out },
         Op::Linear { input: out, parts: vec![part(floats, hidden, Write::Add)] },
-        Op::SwiGlu { gate: q, up: normed, out: q },
+        Op::SwiGlu { input: normed, gate: map(bytes), up: map(floats), out: q },
         Op::Copy { input: q, out: tap },
         Op::Select { input: hidden, out: newest },
     ];

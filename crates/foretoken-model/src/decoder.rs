@@ -6,8 +6,8 @@
 //! topology travels with each pass.
 
 use foretoken_tensor::{
-    Backend, BufferId, MatrixId, Op, Program, Projection, RowSet, VectorId, WeightFormat, Weights,
-    Write,
+    Affine, Backend, BufferId, MatrixId, Op, Program, Projection, RowSet, VectorId, WeightFormat,
+    Weights, Write,
 };
 
 use crate::{
@@ -43,8 +43,7 @@ struct Layer {
     keys: BufferId,
     values: BufferId,
     mixed: BufferId,
-    gate: BufferId,
-    up: BufferId,
+    gated: BufferId,
 }
 
 impl Decoder {
@@ -59,8 +58,7 @@ impl Decoder {
             keys: all(&mut program, spec.kv_heads * spec.head_size),
             values: all(&mut program, spec.kv_heads * spec.head_size),
             mixed: all(&mut program, spec.heads * spec.head_size),
-            gate: all(&mut program, spec.ffn),
-            up: all(&mut program, spec.ffn),
+            gated: all(&mut program, spec.ffn),
         };
         let wanted = program.buffer(spec.hidden, RowSet::Wanted);
         let normed = program.buffer(spec.hidden, RowSet::Wanted);
@@ -79,7 +77,8 @@ impl Decoder {
             OutputHead::Tied => table,
             OutputHead::Own => decoder.matrix(Tensor::Head),
         };
-        let head = Projection { weight, bias: None, out: logits, write: Write::Store };
+        let head =
+            Projection { map: Affine { weight, bias: None }, out: logits, write: Write::Store };
         decoder.program.push(Op::Linear { input: normed, parts: vec![head] });
         decoder
     }
@@ -120,14 +119,11 @@ impl Decoder {
     fn record_ffn(&mut self, spec: &ModelSpec, layer: &Layer, index: usize) {
         let bias = |tensor| (spec.ffn_bias == FfnBias::All).then_some(tensor);
         self.record_norm(spec, layer.residual, Tensor::FfnNorm(index), layer.normed);
-        let parts = vec![
-            self.projection(Tensor::Gate(index), bias(Tensor::GateBias(index)), layer.gate),
-            self.projection(Tensor::Up(index), bias(Tensor::UpBias(index)), layer.up),
-        ];
-        self.program.push(Op::Linear { input: layer.normed, parts });
-        self.program.push(Op::SwiGlu { gate: layer.gate, up: layer.up, out: layer.gate });
+        let gate = self.map(Tensor::Gate(index), bias(Tensor::GateBias(index)));
+        let up = self.map(Tensor::Up(index), bias(Tensor::UpBias(index)));
+        self.program.push(Op::SwiGlu { input: layer.normed, gate, up, out: layer.gated });
         let bias = bias(Tensor::DownBias(index));
-        self.record_residual(layer.gate, Tensor::Down(index), bias, layer.residual);
+        self.record_residual(layer.gated, Tensor::Down(index), bias, layer.residual);
     }
 
     fn record_norm(&mut self, spec: &ModelSpec, input: BufferId, gain: Tensor, out: BufferId) {
@@ -147,9 +143,12 @@ impl Decoder {
     }
 
     fn projection(&mut self, weight: Tensor, bias: Option<Tensor>, out: BufferId) -> Projection {
-        let weight = self.matrix(weight);
+        Projection { map: self.map(weight, bias), out, write: Write::Store }
+    }
+
+    fn map(&mut self, weight: Tensor, bias: Option<Tensor>) -> Affine {
         let bias = bias.map(|tensor| self.vector(tensor));
-        Projection { weight, bias, out, write: Write::Store }
+        Affine { weight: self.matrix(weight), bias }
     }
 
     fn matrix(&mut self, tensor: Tensor) -> MatrixId {

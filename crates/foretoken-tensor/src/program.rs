@@ -66,13 +66,20 @@ pub enum Write {
     Add,
 }
 
+/// The map `x · weightᵀ (+ bias)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Affine {
+    /// `[outputs, inputs]`.
+    pub weight: MatrixId,
+    /// `[outputs]`, added to the whole product.
+    pub bias: Option<VectorId>,
+}
+
 /// One matrix product of an [`Op::Linear`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projection {
-    /// `[outputs, inputs]`.
-    pub weight: MatrixId,
-    /// `[outputs]`, added to the product before it is written.
-    pub bias: Option<VectorId>,
+    /// What is computed.
+    pub map: Affine,
     /// `[rows, outputs]`.
     pub out: BufferId,
     /// How the result is written.
@@ -119,7 +126,7 @@ pub enum Op {
         /// Added to the mean square.
         eps: f32,
     },
-    /// Matrix products of one input: `out = input · weightᵀ (+ bias)`, in one sweep.
+    /// Matrix products of one input: `out = map(input)`, in one sweep.
     Linear {
         /// `[rows, inputs]`.
         input: BufferId,
@@ -156,13 +163,15 @@ pub enum Op {
         /// `[rows, heads * head_size]`.
         out: BufferId,
     },
-    /// `out = silu(gate) * up` (Shazeer 2020, SwiGLU).
+    /// `out = silu(gate(input)) * up(input)` (Shazeer 2020, SwiGLU).
     SwiGlu {
-        /// `[rows, width]`.
-        gate: BufferId,
-        /// `[rows, width]`.
-        up: BufferId,
-        /// `[rows, width]`; may be `gate`.
+        /// `[rows, inputs]`.
+        input: BufferId,
+        /// `width` outputs.
+        gate: Affine,
+        /// `width` outputs.
+        up: Affine,
+        /// `[rows, width]`; may not be `input`.
         out: BufferId,
     },
     /// Copies the rows asked for: `out[i] = input[wanted[i]]`.

@@ -15,8 +15,8 @@ pub use matrix::ReferenceMatrix;
 
 use crate::arithmetic::{rms_factor, rotate_pair, swiglu};
 use crate::{
-    Backend, BufferId, BufferSpec, KvShape, MatrixView, Op, PackError, Pass, Program, Projection,
-    Slot, WeightFormat, Weights, Write,
+    Affine, Backend, BufferId, BufferSpec, KvShape, MatrixView, Op, PackError, Pass, Program, Slot,
+    WeightFormat, Weights, Write,
 };
 
 /// The scalar reference backend.
@@ -180,7 +180,12 @@ fn run_op(
         }),
         Op::Linear { input, ref parts } => {
             for part in parts {
-                acts.update(part.out, |acts, out| linear(part, weights, acts.get(input), out));
+                acts.update(part.out, |acts, out| {
+                    apply(part.map, weights, acts.get(input), out, |old, y| match part.write {
+                        Write::Store => y,
+                        Write::Add => old + y,
+                    });
+                });
             }
         }
         Op::Rotate { buffer, head_size } => acts.update(buffer, |_, buffer| {
@@ -202,15 +207,10 @@ fn run_op(
             let attention = attention::Attention { layer, reach, scale };
             attention.run(kv, pass, acts.get(queries).rows(), out.rows_mut());
         }),
-        Op::SwiGlu { gate, up, out } => {
-            // The gate may be the buffer that is written: compute on a copy.
-            let gate = acts.get(gate).values.clone();
-            acts.update(out, |acts, out| {
-                for ((out, gate), up) in out.values.iter_mut().zip(gate).zip(&acts.get(up).values) {
-                    *out = swiglu(gate, *up);
-                }
-            });
-        }
+        Op::SwiGlu { input, gate, up, out } => acts.update(out, |acts, out| {
+            apply(up, weights, acts.get(input), out, |_, up| up);
+            apply(gate, weights, acts.get(input), out, |up, gate| swiglu(gate, up));
+        }),
         Op::Select { input, out } => acts.update(out, |acts, out| {
             for (&row, out) in pass.wanted.iter().zip(out.rows_mut()) {
                 out.copy_from_slice(acts.get(input).row(row as usize));
@@ -231,18 +231,21 @@ fn norm(x: &mut [f32], weight: &[f32], eps: f32) {
     }
 }
 
-fn linear(part: &Projection, weights: &Weights<Reference>, input: &Buffer, out: &mut Buffer) {
-    let matrix = &weights.matrices[part.weight.index()];
-    let bias = part.bias.map(|bias| &weights.vectors[bias.index()]);
+/// `out = write(out, map(input))`.
+fn apply(
+    map: Affine,
+    weights: &Weights<Reference>,
+    input: &Buffer,
+    out: &mut Buffer,
+    write: impl Fn(f32, f32) -> f32,
+) {
+    let matrix = &weights.matrices[map.weight.index()];
+    let bias = map.bias.map(|bias| &weights.vectors[bias.index()]);
     for (x, out) in input.rows().zip(out.rows_mut()) {
         let x = matrix.input(x);
         for (output, out) in out.iter_mut().enumerate() {
             let product = matrix.product(&x, output);
-            let y = bias.map_or(product, |bias| product + bias[output]);
-            match part.write {
-                Write::Store => *out = y,
-                Write::Add => *out += y,
-            }
+            *out = write(*out, bias.map_or(product, |bias| product + bias[output]));
         }
     }
 }

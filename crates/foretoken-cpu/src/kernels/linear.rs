@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use foretoken_tensor::arithmetic::GROUP;
-use foretoken_tensor::{BufferId, Projection, WeightFormat, Write};
+use foretoken_tensor::{Affine, BufferId, Op, Projection, WeightFormat, Write};
 
 use super::dot::{Dot, LINE, Quants};
 use super::fma::{Fma, Weight};
@@ -40,9 +40,16 @@ const INTEGER_CUT: usize = 1024;
 
 /// `[ROWS][PANELS * 16]`.
 #[repr(align(64))]
-struct Accumulators([f32; ROWS * WIDTH]);
+pub(super) struct Accumulators(pub(super) [f32; ROWS * WIDTH]);
 
-const WIDTH: usize = PANELS * LANES;
+impl Default for Accumulators {
+    fn default() -> Self {
+        Self([0.0; ROWS * WIDTH])
+    }
+}
+
+/// Outputs of a unit.
+pub(super) const WIDTH: usize = PANELS * LANES;
 
 /// Part of one matrix, for some rows of the input.
 struct Unit<'a> {
@@ -52,34 +59,50 @@ struct Unit<'a> {
     input: BufferId,
 }
 
-/// Units that [`prepare`] the input of a projection, if any weight asks for that.
-pub(crate) fn prepare_units(
-    run: &Run<'_>,
-    input: BufferId,
-    parts: &[Projection],
-    workers: usize,
-) -> usize {
-    let Forms { quantized, rounded } = forms(run, parts);
-    if quantized || rounded { run.shares(input, workers) } else { 0 }
+/// Units that [`prepare`] the input of products, if any weight asks for that.
+pub(crate) fn prepare_units(run: &Run<'_>, op: &Op, workers: usize) -> usize {
+    match (input(op), forms(run, op)) {
+        (Some(input), Forms { quantized, rounded }) if quantized || rounded => {
+            run.shares(input, workers)
+        }
+        _ => 0,
+    }
 }
 
-/// What the weights of a projection read besides its input.
+/// What the products of an operator read.
+pub(crate) fn input(op: &Op) -> Option<BufferId> {
+    match op {
+        Op::Linear { input, .. } | Op::SwiGlu { input, .. } => Some(*input),
+        _ => None,
+    }
+}
+
+/// What the weights of an operator read besides its input.
+#[derive(Default)]
 struct Forms {
     quantized: bool,
     rounded: bool,
 }
 
-fn forms(run: &Run<'_>, parts: &[Projection]) -> Forms {
-    let matrices = || parts.iter().map(|part| &run.weights.matrices[part.weight.index()]);
-    Forms {
-        quantized: matrices().any(CpuMatrix::is_quantized),
-        rounded: matrices().any(|matrix| matrix.format() == WeightFormat::Bf16),
+fn forms(run: &Run<'_>, op: &Op) -> Forms {
+    let mut forms = Forms::default();
+    let mut add = |map: &Affine| {
+        let matrix = run.matrix(map);
+        forms.quantized |= matrix.is_quantized();
+        forms.rounded |= matrix.format() == WeightFormat::Bf16;
+    };
+    match op {
+        Op::Linear { parts, .. } => parts.iter().for_each(|part| add(&part.map)),
+        Op::SwiGlu { gate, up, .. } => [gate, up].into_iter().for_each(add),
+        _ => {}
     }
+    forms
 }
 
 /// Prepares a share of the input rows in the forms that the weights read.
-pub(crate) fn prepare(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts: &[Projection]) {
-    let Forms { quantized, rounded } = forms(run, parts);
+pub(crate) fn prepare(run: &Run<'_>, worker: &Worker<'_>, op: &Op) {
+    let Some(input) = input(op) else { return };
+    let Forms { quantized, rounded } = forms(run, op);
     if quantized {
         quantize(run, worker, input);
     }
@@ -90,26 +113,23 @@ pub(crate) fn prepare(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts
 
 /// Units of the operator.
 pub(crate) fn units(run: &Run<'_>, parts: &[Projection], workers: usize) -> usize {
-    let per_unit = panels_per_unit(run, parts, workers);
-    let units =
-        |part: &Projection| run.weights.matrices[part.weight.index()].panels().div_ceil(per_unit);
-    parts.iter().map(units).sum()
+    let all = parts.iter().map(|part| run.matrix(&part.map).panels());
+    let per_unit = panels_per_unit(all.clone().sum(), workers);
+    all.map(|panels| panels.div_ceil(per_unit)).sum()
 }
 
 /// Fewer when there are too few to keep every worker busy to the end.
-fn panels_per_unit(run: &Run<'_>, parts: &[Projection], workers: usize) -> usize {
-    let panels = |part: &Projection| run.weights.matrices[part.weight.index()].panels();
-    (parts.iter().map(panels).sum::<usize>() / (4 * workers)).clamp(1, PANELS)
+pub(super) fn panels_per_unit(panels: usize, workers: usize) -> usize {
+    (panels / (4 * workers)).clamp(1, PANELS)
 }
 
 /// Does a unit.
 pub(crate) fn linear(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts: &[Projection]) {
-    let matrix = |part: &Projection| &run.weights.matrices[part.weight.index()];
-    let rows = run.rows(input);
-    let per_unit = panels_per_unit(run, parts, worker.workers());
+    let panels = |part: &Projection| run.matrix(&part.map).panels();
+    let per_unit = panels_per_unit(parts.iter().map(panels).sum(), worker.workers());
     let mut unit = worker.unit();
     let part = parts.iter().find(|part| {
-        let units = matrix(part).panels().div_ceil(per_unit);
+        let units = panels(part).div_ceil(per_unit);
         let found = unit < units;
         if !found {
             unit -= units;
@@ -117,16 +137,17 @@ pub(crate) fn linear(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts:
         found
     });
     let Some(part) = part else { return };
-    let matrix = matrix(part);
-    let panels = unit * per_unit..matrix.panels().min((unit + 1) * per_unit);
-    let mut acc = Accumulators([0.0; ROWS * WIDTH]);
-    for start in (0..rows).step_by(ROWS) {
-        let rows = start..rows.min(start + ROWS);
-        acc.0[..rows.len() * WIDTH].fill(0.0);
-        let unit = Unit { matrix, panels: panels.clone(), rows, input };
-        multiply(run, &unit, &mut acc.0);
-        finish(run, &unit, part, &mut acc.0);
+    let panels = unit * per_unit..panels(part).min((unit + 1) * per_unit);
+    let mut acc = Accumulators::default();
+    for rows in row_blocks(run.rows(input)) {
+        multiply(run, (input, &part.map), (rows.clone(), panels.clone()), &mut acc);
+        finish(run, part, (rows, panels.clone()), &acc);
     }
+}
+
+/// Rows that share a sweep over the weights.
+pub(super) fn row_blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(ROWS).map(move |start| start..rows.min(start + ROWS))
 }
 
 /// Quantises a share of the input rows, split by groups.
@@ -181,7 +202,16 @@ fn round(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
     }
 }
 
-fn multiply(run: &Run<'_>, unit: &Unit<'_>, acc: &mut [f32]) {
+/// What a map makes of some rows, for the outputs of some panels, by row.
+pub(super) fn multiply(
+    run: &Run<'_>,
+    (input, map): (BufferId, &Affine),
+    (rows, panels): (Range<usize>, Range<usize>),
+    acc: &mut Accumulators,
+) {
+    let acc = &mut acc.0[..rows.len() * WIDTH];
+    acc.fill(0.0);
+    let unit = &Unit { matrix: run.matrix(map), panels, rows, input };
     match unit.matrix.format() {
         WeightFormat::F32 => floats(run.table.fma_f32, unit, values(run, unit), acc),
         WeightFormat::F16 => floats(run.table.fma_f16, unit, values(run, unit), acc),
@@ -193,6 +223,17 @@ fn multiply(run: &Run<'_>, unit: &Unit<'_>, acc: &mut [f32]) {
         WeightFormat::Q6K => integers::<Q6K>(run, run.table.dot_q6_k, unit, acc),
         other => unreachable!("no matrix is packed as {other}"),
     }
+    if let Some(bias) = map.bias {
+        let bias = &run.weights.vectors[bias.index()].0[columns(unit.matrix, &unit.panels)];
+        for row in acc.chunks_exact_mut(WIDTH) {
+            row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        }
+    }
+}
+
+/// Outputs of some panels.
+pub(super) fn columns(matrix: &CpuMatrix, panels: &Range<usize>) -> Range<usize> {
+    panels.start * LANES..matrix.rows().min(panels.end * LANES)
 }
 
 /// The input rows of a unit, and the distance from one to the next.
@@ -269,21 +310,20 @@ fn integers<Q: Quants>(run: &Run<'_>, kernel: fn(Dot<'_>), unit: &Unit<'_>, acc:
     }
 }
 
-/// Adds the bias and writes the result.
-fn finish(run: &Run<'_>, unit: &Unit<'_>, part: &Projection, acc: &mut [f32]) {
-    let outputs = unit.matrix.rows();
-    let columns = unit.panels.start * LANES..outputs.min(unit.panels.end * LANES);
-    let bias = part.bias.map(|bias| &run.weights.vectors[bias.index()].0[columns.clone()]);
-    for (row, acc) in unit.rows.clone().zip(acc.chunks_exact_mut(WIDTH)) {
+/// Writes the result.
+fn finish(
+    run: &Run<'_>,
+    part: &Projection,
+    (rows, panels): (Range<usize>, Range<usize>),
+    acc: &Accumulators,
+) {
+    let columns = columns(run.matrix(&part.map), &panels);
+    for (row, y) in rows.zip(acc.0.chunks_exact(WIDTH)) {
         // SAFETY: these columns belong to this unit alone, and no worker reads the output in this phase.
         let out = unsafe { run.activations.write(part.out, row, columns.clone()) };
-        let acc = &mut acc[..out.len()];
-        if let Some(bias) = bias {
-            acc.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
-        }
         match part.write {
-            Write::Store => out.copy_from_slice(acc),
-            Write::Add => out.iter_mut().zip(acc).for_each(|(out, y)| *out += *y),
+            Write::Store => out.copy_from_slice(&y[..out.len()]),
+            Write::Add => out.iter_mut().zip(y).for_each(|(out, y)| *out += *y),
         }
     }
 }

@@ -87,16 +87,14 @@ pub(crate) fn fma_native(proof: Avx512Bf16, a: Fma<'_, Pair>) {
 pub(crate) fn round<S: Simd>(s: S, values: &[f32], pairs: &mut [u32]) {
     assert_eq!(pairs.len(), values.len().div_ceil(2), "one pair per two values");
     let (whole, rest) = values.as_chunks::<{ 2 * LANES }>();
-    let (to, rest_to) = pairs.as_chunks_mut();
-    for (values, to) in whole.iter().zip(to) {
+    let (to, rest_to) = pairs.split_at_mut(whole.len() * LANES);
+    for (values, to) in whole.iter().zip(to.as_chunks_mut().0) {
         round_whole(s, values, to);
     }
-    if !rest.is_empty() {
-        let (mut values, mut to) = ([0.0; 2 * LANES], [0; LANES]);
-        values[..rest.len()].copy_from_slice(rest);
-        round_whole(s, &values, &mut to);
-        rest_to.copy_from_slice(&to[..rest_to.len()]);
-    }
+    let (mut values, mut to) = ([0.0; 2 * LANES], [0; LANES]);
+    values[..rest.len()].copy_from_slice(rest);
+    round_whole(s, &values, &mut to);
+    rest_to.copy_from_slice(&to[..rest_to.len()]);
 }
 
 #[inline(always)]

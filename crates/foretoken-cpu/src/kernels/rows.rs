@@ -8,7 +8,6 @@ use half::bf16;
 use crate::kv::KvElement;
 use crate::pool::Worker;
 use crate::run::Run;
-use crate::simd::LANES;
 
 /// `out[r] = table[token[r]]`.
 pub(crate) fn embed(run: &Run<'_>, worker: &Worker<'_>, table: MatrixId, out: BufferId) {
@@ -114,34 +113,6 @@ fn store_as<W: KvElement>(
                 }
             }
         }
-    }
-}
-
-/// `out = silu(gate) * up`, split by values.
-pub(crate) fn swiglu(
-    run: &Run<'_>,
-    worker: &Worker<'_>,
-    (gate, up): (BufferId, BufferId),
-    out: BufferId,
-) {
-    let width = run.activations.spec(gate).width;
-    let vectors = width.div_ceil(LANES);
-    let mut share = worker.share(run.rows(gate) * vectors);
-    while !share.is_empty() {
-        let (row, first) = (share.start / vectors, share.start % vectors);
-        let end = share.end.min((row + 1) * vectors);
-        let columns = first * LANES..width.min((end - row * vectors) * LANES);
-        // SAFETY: nobody writes `up`, nor `gate` unless it is the output, in this phase; the values of
-        // the output belong to one worker's share.
-        unsafe {
-            let up = run.activations.read(up, row, columns.clone());
-            if gate != out {
-                let gate = run.activations.read(gate, row, columns.clone());
-                run.activations.write(out, row, columns.clone()).copy_from_slice(gate);
-            }
-            (run.table.swiglu)(run.activations.write(out, row, columns), up);
-        }
-        share.start = end;
     }
 }
 

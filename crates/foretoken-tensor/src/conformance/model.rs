@@ -2,8 +2,8 @@
 
 use super::rng::Rng;
 use crate::{
-    Backend, BufferId, KvShape, KvType, MatrixId, MatrixView, Op, Program, Projection, QUANTS,
-    Reach, Reference, RowOrder, RowSet, VectorId, WeightFormat, Weights, Write,
+    Affine, Backend, BufferId, KvShape, KvType, MatrixId, MatrixView, Op, Program, Projection,
+    QUANTS, Reach, Reference, RowOrder, RowSet, VectorId, WeightFormat, Weights, Write,
 };
 
 pub(super) const KV_TYPES: [KvType; 2] = [KvType::F32, KvType::Bf16];
@@ -275,13 +275,11 @@ impl Transformer {
 
     fn feed_forward(&self, model: &mut Model, rng: &mut Rng, [hidden, normed]: [BufferId; 2]) {
         let (inner, outer) = (whole(self.packed, self.shape.ffn), self.hidden());
-        let [gate, up] = [inner; 2].map(|width| model.buffer(width));
-        let parts =
-            [gate, up].map(|out| self.project(model, rng, [inner, outer], out, Write::Store));
-        model.push(Op::Linear { input: normed, parts: parts.to_vec() });
-        model.push(Op::SwiGlu { gate, up, out: gate });
+        let [gate, up] = [(); 2].map(|()| self.map(model, rng, [inner, outer]));
+        let out = model.buffer(inner);
+        model.push(Op::SwiGlu { input: normed, gate, up, out });
         let down = self.project(model, rng, [outer, inner], hidden, Write::Add);
-        model.push(Op::Linear { input: gate, parts: vec![down] });
+        model.push(Op::Linear { input: out, parts: vec![down] });
     }
 
     fn project(
@@ -292,12 +290,16 @@ impl Transformer {
         out: BufferId,
         write: Write,
     ) -> Projection {
+        Projection { map: self.map(model, rng, shape), out, write }
+    }
+
+    fn map(&self, model: &mut Model, rng: &mut Rng, shape: [usize; 2]) -> Affine {
         let weight = self.matrix(model, rng, shape);
         let bias = match self.extras {
             Extras::None => None,
             Extras::BiasAndHeadNorm => Some(model.vector(rng.floats(shape[0], 0.5))),
         };
-        Projection { weight, bias, out, write }
+        Affine { weight, bias }
     }
 
     fn matrix(&self, model: &mut Model, rng: &mut Rng, shape: [usize; 2]) -> MatrixId {

@@ -5,13 +5,15 @@ use super::rng::Rng;
 use super::runner::{Blocks, Inputs, Tandem};
 use super::tree::{Form, Tree};
 use super::{ROWS, Thoroughness, pick};
-use crate::{Backend, BufferId, KvShape, KvType, Op, Projection, RowSet, WeightFormat, Write};
+use crate::{
+    Affine, Backend, BufferId, KvShape, KvType, Op, Projection, RowSet, WeightFormat, Write,
+};
 
 const VOCABULARY: usize = 61;
 const WIDTHS: [usize; 13] = [1, 3, 15, 16, 17, 31, 32, 33, 64, 65, 100, 130, 257];
 const NO_KV: KvShape = KvShape { layers: 1, kv_heads: 1, head_size: 8, kv_type: KvType::F32 };
 
-/// Embeddings, norms, rotation, SwiGLU and copies, each in a program of its own.
+/// Embeddings, norms, rotation and copies, each in a program of its own.
 ///
 /// # Panics
 /// With the first difference.
@@ -33,13 +35,6 @@ pub fn check_operators<B: Backend>(backend: &B, thoroughness: Thoroughness) {
             let input = model.source(rng, width, pick(&[1.0, 1e-4, 300.0], case));
             let (weight, out) = (model.vector(rng.floats(width, 2.0)), model.buffer(width));
             model.push(Op::RmsNorm { input, weight, eps: pick(&[1e-6, 1e-5], case), out });
-        });
-        check_op(backend, rng, "swiglu", case, 0, |model, rng| {
-            // Wide enough for both ends of the exponential.
-            let gate = model.source(rng, width, pick(&[1.0, 10.0, 120.0], case));
-            let up = model.source(rng, width, 2.0);
-            let out = if case % 2 == 0 { gate } else { model.buffer(width) };
-            model.push(Op::SwiGlu { gate, up, out });
         });
         check_op(backend, rng, "copies", case, 0, |model, rng| {
             let input = model.source(rng, width, 1.0);
@@ -69,7 +64,7 @@ fn check_heads<B: Backend>(backend: &B, rng: &mut Rng, case: usize) {
 }
 
 /// Products of every packed format, with one to three parts, with and without bias, stored and
-/// added, of all rows and of the wanted ones.
+/// added, of all rows and of the wanted ones; and gated ones.
 ///
 /// # Panics
 /// With the first difference.
@@ -92,6 +87,12 @@ pub fn check_linear<B: Backend>(backend: &B, thoroughness: Thoroughness) {
             };
             linear(model, rng, input, rows, format);
         });
+        check_op(backend, rng, &format!("swiglu {format}"), case, 0, |model, rng| {
+            let inputs = whole(format, WIDTHS[rng.below(WIDTHS.len())]);
+            // Wide enough for both ends of the exponential.
+            let input = model.source(rng, inputs, pick(&[1.0, 40.0, 1e-3], case));
+            swiglu(model, rng, input, format);
+        });
     }
 }
 
@@ -101,18 +102,31 @@ fn linear(model: &mut Model, rng: &mut Rng, input: BufferId, rows: RowSet, forma
     let mut parts = Vec::new();
     for _ in 0..=rng.below(3) {
         let outputs = 1 + rng.below(70);
-        let stored = Stored::packable(rng, format, [outputs, inputs], 0.5);
-        let weight = model.matrix(stored, format);
-        let bias = (rng.below(2) == 0).then(|| model.vector(rng.floats(outputs, 1.0)));
+        let map = map(model, rng, [outputs, inputs], format);
         let add = rows == RowSet::All && rng.below(2) == 0;
         let (out, write) = if add {
             (model.source(rng, outputs, 1.0), Write::Add)
         } else {
             (model.program.buffer(outputs, rows), Write::Store)
         };
-        parts.push(Projection { weight, bias, out, write });
+        parts.push(Projection { map, out, write });
     }
     model.push(Op::Linear { input, parts });
+}
+
+/// A gated product of random width.
+fn swiglu(model: &mut Model, rng: &mut Rng, input: BufferId, format: WeightFormat) {
+    let shape = [1 + rng.below(150), model.program.buffers()[input.index()].width];
+    let [gate, up] = [(); 2].map(|()| map(model, rng, shape, format));
+    let out = model.buffer(shape[0]);
+    model.push(Op::SwiGlu { input, gate, up, out });
+}
+
+/// A matrix, every other time with a bias.
+fn map(model: &mut Model, rng: &mut Rng, shape: [usize; 2], format: WeightFormat) -> Affine {
+    let weight = model.matrix(Stored::packable(rng, format, shape, 0.5), format);
+    let bias = (rng.below(2) == 0).then(|| model.vector(rng.floats(shape[0], 1.0)));
+    Affine { weight, bias }
 }
 
 /// Runs a program on passes of several sequences, first a small one, then one of the case's row

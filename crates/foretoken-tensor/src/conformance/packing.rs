@@ -6,7 +6,7 @@ use super::runner::{Blocks, Inputs, Tandem};
 use super::tree::Tree;
 use super::{Thoroughness, pick};
 use crate::{
-    Backend, KvShape, KvType, MatrixView, Op, Projection, QUANTS, Reference, RowOrder,
+    Affine, Backend, KvShape, KvType, MatrixView, Op, Projection, QUANTS, Reference, RowOrder,
     WeightFormat, Write,
 };
 
@@ -56,7 +56,7 @@ fn check_conversion<B: Backend>(
     let [embedded, out] = [inputs, outputs].map(|width| model.buffer(width));
     model.push(Op::Embed { table: weight, out: embedded });
     let input = model.source(rng, inputs, 1.0);
-    let part = Projection { weight, bias: None, out, write: Write::Store };
+    let part = Projection { map: Affine { weight, bias: None }, out, write: Write::Store };
     model.push(Op::Linear { input, parts: vec![part] });
     let mut pass = Inputs::new(&model);
     let tokens: Vec<u32> = (0..outputs as u32).collect();

@@ -5,7 +5,9 @@ use super::super::model::{Model, Stored, packed_formats, whole};
 use super::super::rng::Rng;
 use super::super::runner::{Blocks, Inputs, Runner, Trace};
 use super::super::tree::{Form, Tree};
-use crate::{KvShape, KvType, Op, Projection, Reach, Reference, RowSet, WeightFormat, Write};
+use crate::{
+    Affine, KvShape, KvType, Op, Projection, Reach, Reference, RowSet, WeightFormat, Write,
+};
 
 const KV: KvShape = KvShape { layers: 2, kv_heads: 2, head_size: 16, kv_type: KvType::F32 };
 
@@ -85,16 +87,24 @@ fn rotation_follows_f64() {
 fn swiglu_and_select_follow_f64() {
     let rng = &mut Rng::new(3);
     let mut model = Model::new(KV, 0, 50);
-    let [gate, up] = [0, 1].map(|_| model.source(rng, 37, 6.0));
+    let input = model.source(rng, 37, 6.0);
+    let parts = [(); 2].map(|()| {
+        let stored = Stored::packable(rng, WeightFormat::F32, [37, 37], 0.3);
+        let weight = model.matrix(stored, WeightFormat::F32);
+        let map = Affine { weight, bias: Some(model.vector(rng.floats(37, 1.0))) };
+        Projection { map, out: model.buffer(37), write: Write::Store }
+    });
+    let [gate, up] = [parts[0].map, parts[1].map];
+    model.push(Op::Linear { input, parts: parts.to_vec() });
     let out = model.buffer(37);
-    model.push(Op::SwiGlu { gate, up, out });
+    model.push(Op::SwiGlu { input, gate, up, out });
     let selected = model.program.buffer(37, RowSet::Wanted);
     model.push(Op::Select { input: out, out: selected });
     for row in run_chain(rng, &model, 9) {
-        let pairs = wide(&row[0].1).into_iter().zip(wide(&row[1].1));
+        let pairs = wide(&row[1].1).into_iter().zip(wide(&row[2].1));
         let wanted: Vec<f64> = pairs.map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
-        assert_near("swiglu", &row[2].1, &wanted, 1e-5);
-        assert_eq!(row[2].1, row[3].1);
+        assert_near("swiglu", &row[3].1, &wanted, 1e-5);
+        assert_eq!(row[3].1, row[4].1);
     }
 }
 
@@ -114,8 +124,10 @@ fn products_follow_f64() {
         let rows = packed_rows(&stored, format);
         let bias = rng.floats(outputs, 1.0);
         let part = Projection {
-            weight: model.matrix(stored, format),
-            bias: Some(model.vector(bias.clone())),
+            map: Affine {
+                weight: model.matrix(stored, format),
+                bias: Some(model.vector(bias.clone())),
+            },
             out,
             write: Write::Add,
         };
