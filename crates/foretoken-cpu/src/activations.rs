@@ -4,14 +4,14 @@
 //! through shared references; the accessors say what they rely on.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foretoken_tensor::arithmetic::GROUP;
 use foretoken_tensor::{BufferId, BufferSpec, Program, RowSet};
 
 use crate::kernels::attention::Scratch;
 use crate::kernels::dot::{Group, LINE};
-use crate::kernels::linear;
+use crate::kernels::linear::{self, Accumulators};
 use crate::memory::Memory;
 use crate::simd::LANES;
 
@@ -25,6 +25,8 @@ pub struct CpuActivations {
     pub(crate) rounded: Rounded,
     /// Per worker.
     pub(crate) scratch: Vec<Mutex<Scratch>>,
+    /// By worker.
+    accumulators: Vec<Mutex<[Accumulators; 2]>>,
     /// Rows the buffers hold.
     capacity: usize,
     wanted: usize,
@@ -82,7 +84,9 @@ impl CpuActivations {
             groups: Memory::zeroed(0),
         };
         let scratch = (0..workers).map(|_| Mutex::default()).collect();
-        let mut activations = Self { buffers, quantized, rounded, scratch, capacity: 0, wanted: 0 };
+        let accumulators = (0..workers).map(|_| Mutex::default()).collect();
+        let mut activations =
+            Self { buffers, quantized, rounded, scratch, accumulators, capacity: 0, wanted: 0 };
         activations.reserve(rows, wanted);
         activations
     }
@@ -114,6 +118,11 @@ impl CpuActivations {
             let scratch = scratch.get_mut().unwrap_or_else(PoisonError::into_inner);
             scratch.reserve(self.capacity, group, head_size);
         }
+    }
+
+    /// Room for the products of a worker's unit.
+    pub(crate) fn accumulators(&self, worker: usize) -> MutexGuard<'_, [Accumulators; 2]> {
+        self.accumulators[worker].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn spec(&self, buffer: BufferId) -> BufferSpec {

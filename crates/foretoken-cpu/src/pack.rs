@@ -133,6 +133,11 @@ impl CpuMatrix {
         self.rows.div_ceil(LANES)
     }
 
+    /// Bytes of a panel.
+    pub(crate) fn panel_bytes(&self) -> usize {
+        panel_bytes(self.format, self.cols)
+    }
+
     /// Bytes kept.
     pub(crate) fn bytes(&self) -> usize {
         self.data.len()

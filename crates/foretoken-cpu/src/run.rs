@@ -64,8 +64,8 @@ impl Run<'_> {
         values.div_ceil(SHARE).min(2 * workers)
     }
 
-    fn operator(&self, worker: &Worker<'_>, op: &Op) {
-        match op {
+    fn operator(&self, worker: &Worker<'_>, index: usize) {
+        match &self.program.ops()[index] {
             Op::Embed { table, out } => rows::embed(self, worker, *table, *out),
             Op::RmsNorm { input, weight, eps, out } => {
                 rows::rms_norm(self, worker, (*input, *out), *weight, *eps);
@@ -73,7 +73,7 @@ impl Run<'_> {
             Op::HeadNorm { buffer, weight, eps } => {
                 rows::head_norm(self, worker, *buffer, *weight, *eps);
             }
-            Op::Linear { input, parts } => linear::linear(self, worker, *input, parts),
+            Op::Linear { input, parts } => linear::linear(self, worker, (index, *input), parts),
             Op::Rotate { buffer, head_size } => rows::rotate(self, worker, *buffer, *head_size),
             Op::StoreKv { keys, values, layer } => {
                 rows::store_kv(self, worker, (*keys, *values), *layer);
@@ -84,7 +84,7 @@ impl Run<'_> {
                 attention::attention(self, worker, op);
             }
             Op::SwiGlu { input, gate, up, out } => {
-                swiglu::swiglu(self, worker, *input, [gate, up], *out);
+                swiglu::swiglu(self, worker, (index, *input), [gate, up], *out);
             }
             Op::Select { input, out } => {
                 rows::copy(self, worker, (*input, *out), |i| self.pass.wanted[i] as usize);
@@ -187,11 +187,10 @@ impl Job for Run<'_> {
     }
 
     fn unit(&self, phase: usize, worker: &Worker<'_>) {
-        let op = &self.program.ops()[phase / 2];
         if operates(phase) {
-            self.operator(worker, op);
+            self.operator(worker, phase / 2);
         } else {
-            linear::prepare(self, worker, op);
+            linear::prepare(self, worker, &self.program.ops()[phase / 2]);
         }
     }
 }

@@ -24,8 +24,17 @@ pub(crate) const GROUP: usize = 32;
 /// Bytes of one step: four inputs of sixteen outputs.
 pub(crate) const LINE: usize = 4 * LANES;
 
-/// Bytes by which weights are prefetched in each stream.
+/// Bytes by which weights are prefetched in each stream, at least.
 const AHEAD: usize = 4096;
+
+/// Panels that are read after those of a call: their first bytes are prefetched on its last.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Next<'a> {
+    /// From the first panel; may be empty.
+    pub(crate) weights: &'a [u8],
+    /// Bytes from one to the next.
+    pub(crate) panel: usize,
+}
 
 /// What the products with a group of 32 activations need beside the bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -117,6 +126,7 @@ pub(crate) struct Dot<'a> {
     /// `[panels][blocks][BYTES]`, panels `panel` bytes apart.
     pub(crate) weights: &'a [u8],
     pub(crate) panel: usize,
+    pub(crate) next: Next<'a>,
     /// `[rows][panels * 16]`, rows `acc_stride` apart.
     pub(crate) acc: &'a mut [f32],
     pub(crate) acc_stride: usize,
@@ -172,6 +182,13 @@ unsafe fn tile<S: Simd, Q: Quants, const R: usize, const P: usize>(
     panel: usize,
 ) -> usize {
     let stride = a.x_stride / GROUP;
+    let blocks_ahead = AHEAD.div_ceil(Q::BYTES);
+    // What follows these panels in memory, if more of them are to come, or else the next call's.
+    let next = if panel + P < a.panels {
+        (a.weights.as_ptr().wrapping_add((panel + P) * a.panel), a.panel)
+    } else {
+        (a.next.weights.as_ptr(), a.next.panel)
+    };
     // SAFETY: every offset below is within the extents the caller vouches for; arrays of sixteen need
     // the alignment of their element only, which slices of that element have.
     unsafe {
@@ -182,6 +199,7 @@ unsafe fn tile<S: Simd, Q: Quants, const R: usize, const P: usize>(
             stride,
         };
         let mut block = a.weights.as_ptr().add(panel * a.panel);
+        let (mut ahead, mut stride_ahead) = (block.wrapping_add(blocks_ahead * Q::BYTES), a.panel);
         let acc = a.acc.as_mut_ptr().add(row * a.acc_stride + panel * LANES);
         let mut sums = [[s.splat(0.0); R]; P];
         for (p, sums) in sums.iter_mut().enumerate() {
@@ -189,14 +207,17 @@ unsafe fn tile<S: Simd, Q: Quants, const R: usize, const P: usize>(
                 *sum = s.load(&*acc.add(r * a.acc_stride + p * LANES).cast());
             }
         }
-        for _ in 0..a.blocks {
+        for at in 0..a.blocks {
+            if at + blocks_ahead == a.blocks.max(blocks_ahead) {
+                (ahead, stride_ahead) = next;
+            }
             let groups = Q::INPUTS / GROUP;
             for g in 0..groups {
                 for (p, sums) in sums.iter_mut().enumerate() {
                     let block = block.add(p * a.panel);
                     let lines = Q::BYTES / LINE;
                     for line in g * lines / groups..(g + 1) * lines / groups {
-                        s.prefetch(block.wrapping_add(AHEAD + line * LINE));
+                        s.prefetch(ahead.wrapping_add(p * stride_ahead + line * LINE));
                     }
                     group::<S, Q, R>(s, sums, block, g, rows);
                 }
@@ -204,6 +225,7 @@ unsafe fn tile<S: Simd, Q: Quants, const R: usize, const P: usize>(
                 rows.groups = rows.groups.add(1);
             }
             block = block.add(Q::BYTES);
+            ahead = ahead.wrapping_add(Q::BYTES);
         }
         for (p, sums) in sums.iter().enumerate() {
             for (r, sum) in sums.iter().enumerate() {

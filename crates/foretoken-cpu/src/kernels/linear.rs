@@ -11,7 +11,7 @@ use std::ops::Range;
 use foretoken_tensor::arithmetic::GROUP;
 use foretoken_tensor::{Affine, BufferId, Op, Projection, WeightFormat, Write};
 
-use super::dot::{Dot, LINE, Quants};
+use super::dot::{Dot, LINE, Next, Quants};
 use super::fma::{Fma, Weight};
 use super::q4_0::Q4_0;
 use super::q4_k::Q4K;
@@ -38,9 +38,10 @@ const RESIDENT: usize = 512 << 10;
 /// Inputs of quantised panels that all rows pass over before the next: 16 KiB of `q8_0` in a panel.
 const INTEGER_CUT: usize = 1024;
 
-/// `[ROWS][PANELS * 16]`.
+/// Products of a unit, `[ROWS][PANELS * 16]`.
+#[derive(Debug)]
 #[repr(align(64))]
-pub(super) struct Accumulators(pub(super) [f32; ROWS * WIDTH]);
+pub(crate) struct Accumulators(pub(super) [f32; ROWS * WIDTH]);
 
 impl Default for Accumulators {
     fn default() -> Self {
@@ -124,7 +125,12 @@ pub(super) fn panels_per_unit(panels: usize, workers: usize) -> usize {
 }
 
 /// Does a unit.
-pub(crate) fn linear(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts: &[Projection]) {
+pub(crate) fn linear(
+    run: &Run<'_>,
+    worker: &Worker<'_>,
+    (op, input): (usize, BufferId),
+    parts: &[Projection],
+) {
     let panels = |part: &Projection| run.matrix(&part.map).panels();
     let per_unit = panels_per_unit(parts.iter().map(panels).sum(), worker.workers());
     let mut unit = worker.unit();
@@ -137,11 +143,47 @@ pub(crate) fn linear(run: &Run<'_>, worker: &Worker<'_>, input: BufferId, parts:
         found
     });
     let Some(part) = part else { return };
-    let panels = unit * per_unit..panels(part).min((unit + 1) * per_unit);
-    let mut acc = Accumulators::default();
+    let start = unit * per_unit;
+    let panels = start..panels(part).min(start + per_unit);
+    let later = parts.iter().skip_while(|other| other.out != part.out).map(|part| &part.map);
+    let next = following(run, op, later, start + per_unit * worker.workers());
+    let [acc, _] = &mut *run.activations.accumulators(worker.index());
     for rows in row_blocks(run.rows(input)) {
-        multiply(run, (input, &part.map), (rows.clone(), panels.clone()), &mut acc);
-        finish(run, part, (rows, panels.clone()), &acc);
+        multiply(run, (input, &part.map), (rows.clone(), panels.clone()), next, acc);
+        finish(run, part, (rows, panels.clone()), acc);
+    }
+}
+
+/// What a worker is likely to read after a unit: `panel` of the first matrix, or as far behind its end
+/// in the next ones, of the operator or of a later one. Units go to the workers roughly in turns.
+pub(super) fn following<'a>(
+    run: &'a Run<'_>,
+    op: usize,
+    maps: impl Iterator<Item = &'a Affine>,
+    mut panel: usize,
+) -> Next<'a> {
+    let later = run.program.ops()[op + 1..].iter().filter_map(first_map);
+    for matrix in maps.chain(later).map(|map| run.matrix(map)) {
+        if panel < matrix.panels() {
+            return if matrix.is_quantized() {
+                Next {
+                    weights: matrix.integers(panel..matrix.panels()),
+                    panel: matrix.panel_bytes(),
+                }
+            } else {
+                Next::default()
+            };
+        }
+        panel -= matrix.panels();
+    }
+    Next::default()
+}
+
+fn first_map(op: &Op) -> Option<&Affine> {
+    match op {
+        Op::Linear { parts, .. } => parts.first().map(|part| &part.map),
+        Op::SwiGlu { gate, .. } => Some(gate),
+        _ => None,
     }
 }
 
@@ -207,6 +249,7 @@ pub(super) fn multiply(
     run: &Run<'_>,
     (input, map): (BufferId, &Affine),
     (rows, panels): (Range<usize>, Range<usize>),
+    next: Next<'_>,
     acc: &mut Accumulators,
 ) {
     let acc = &mut acc.0[..rows.len() * WIDTH];
@@ -216,11 +259,11 @@ pub(super) fn multiply(
         WeightFormat::F32 => floats(run.table.fma_f32, unit, values(run, unit), acc),
         WeightFormat::F16 => floats(run.table.fma_f16, unit, values(run, unit), acc),
         WeightFormat::Bf16 => floats(run.table.fma_pairs, unit, pairs(run, unit), acc),
-        WeightFormat::Q8_0 => integers::<Q8_0>(run, run.table.dot_q8_0, unit, acc),
-        WeightFormat::Q4_0 => integers::<Q4_0>(run, run.table.dot_q4_0, unit, acc),
-        WeightFormat::Q4K => integers::<Q4K>(run, run.table.dot_q4_k, unit, acc),
-        WeightFormat::Q5K => integers::<Q5K>(run, run.table.dot_q5_k, unit, acc),
-        WeightFormat::Q6K => integers::<Q6K>(run, run.table.dot_q6_k, unit, acc),
+        WeightFormat::Q8_0 => integers::<Q8_0>(run, run.table.dot_q8_0, (unit, next), acc),
+        WeightFormat::Q4_0 => integers::<Q4_0>(run, run.table.dot_q4_0, (unit, next), acc),
+        WeightFormat::Q4K => integers::<Q4K>(run, run.table.dot_q4_k, (unit, next), acc),
+        WeightFormat::Q5K => integers::<Q5K>(run, run.table.dot_q5_k, (unit, next), acc),
+        WeightFormat::Q6K => integers::<Q6K>(run, run.table.dot_q6_k, (unit, next), acc),
         other => unreachable!("no matrix is packed as {other}"),
     }
     if let Some(bias) = map.bias {
@@ -279,7 +322,12 @@ fn floats<W: Weight>(
     }
 }
 
-fn integers<Q: Quants>(run: &Run<'_>, kernel: fn(Dot<'_>), unit: &Unit<'_>, acc: &mut [f32]) {
+fn integers<Q: Quants>(
+    run: &Run<'_>,
+    kernel: fn(Dot<'_>),
+    (unit, next): (&Unit<'_>, Next<'_>),
+    acc: &mut [f32],
+) {
     let x_stride = quantized_stride(unit.matrix.cols());
     let bytes = unit.rows.start * x_stride..unit.rows.end * x_stride;
     let quantized = &run.activations.quantized;
@@ -295,15 +343,19 @@ fn integers<Q: Quants>(run: &Run<'_>, kernel: fn(Dot<'_>), unit: &Unit<'_>, acc:
     let cut = if unit.rows.len() <= TILE_ROWS { blocks } else { INTEGER_CUT / Q::INPUTS };
     for start in (0..blocks).step_by(cut.max(1)) {
         let inputs = start * Q::INPUTS;
+        let end = blocks.min(start + cut);
+        let panel = blocks * Q::BYTES;
+        let rest = Next { weights: &weights[end * Q::BYTES..], panel };
         kernel(Dot {
             rows: unit.rows.len(),
             panels: unit.panels.len(),
-            blocks: cut.min(blocks - start),
+            blocks: end - start,
             x: &x[inputs..],
             x_stride,
             groups: &groups[inputs / GROUP..],
             weights: &weights[start * Q::BYTES..],
-            panel: blocks * Q::BYTES,
+            panel,
+            next: if end < blocks { rest } else { next },
             acc,
             acc_stride: WIDTH,
         });

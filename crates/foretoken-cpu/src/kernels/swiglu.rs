@@ -6,7 +6,7 @@
 use foretoken_tensor::{Affine, BufferId};
 
 use super::exp::exp;
-use super::linear::{Accumulators, WIDTH, columns, multiply, panels_per_unit, row_blocks};
+use super::linear::{WIDTH, columns, following, multiply, panels_per_unit, row_blocks};
 use crate::pool::Worker;
 use crate::run::Run;
 use crate::simd::{LANES, Simd};
@@ -21,7 +21,7 @@ pub(crate) fn units(run: &Run<'_>, gate: &Affine, workers: usize) -> usize {
 pub(crate) fn swiglu(
     run: &Run<'_>,
     worker: &Worker<'_>,
-    input: BufferId,
+    (op, input): (usize, BufferId),
     [gate, up]: [&Affine; 2],
     out: BufferId,
 ) {
@@ -30,11 +30,12 @@ pub(crate) fn swiglu(
     let start = worker.unit() * per_unit;
     let panels = start..matrix.panels().min(start + per_unit);
     let columns = columns(matrix, &panels);
-    let mut gates = Accumulators::default();
-    let mut ups = Accumulators::default();
+    let ups_ahead = following(run, op, std::iter::once(up), start);
+    let next = following(run, op, std::iter::once(gate), start + per_unit * worker.workers());
+    let [gates, ups] = &mut *run.activations.accumulators(worker.index());
     for rows in row_blocks(run.rows(input)) {
-        multiply(run, (input, gate), (rows.clone(), panels.clone()), &mut gates);
-        multiply(run, (input, up), (rows.clone(), panels.clone()), &mut ups);
+        multiply(run, (input, gate), (rows.clone(), panels.clone()), ups_ahead, gates);
+        multiply(run, (input, up), (rows.clone(), panels.clone()), next, ups);
         for (i, row) in rows.enumerate() {
             let values = i * WIDTH..i * WIDTH + columns.len();
             // SAFETY: these columns belong to this unit alone, and no worker reads the output in this phase.

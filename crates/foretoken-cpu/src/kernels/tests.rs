@@ -4,7 +4,7 @@ use foretoken_tensor::arithmetic::{self, GROUP, LaneSum, Softmax};
 use foretoken_tensor::{Block, CHUNK, WeightFormat};
 use half::{bf16, f16};
 
-use super::dot::{Dot, Group, LINE, Quants};
+use super::dot::{Dot, Group, LINE, Next, Quants};
 use super::fma::{Fma, Weight};
 use super::pairs::Pair;
 use super::quantize::Quantize;
@@ -245,6 +245,7 @@ fn check_dot<Q: Quants>(kernel: fn(Dot<'_>), isa: Isa, format: WeightFormat) {
                 groups: &groups,
                 weights: &weights,
                 panel,
+                next: Next::default(),
                 acc: &mut acc,
                 acc_stride: width,
             });
