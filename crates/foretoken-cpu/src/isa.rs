@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::os;
+
 /// An instruction set level, in rising order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -18,11 +20,13 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 F, BW, DQ and VL with VNNI (x86-64 servers from 2019, AMD from Zen 4).
     Avx512,
+    /// AMX tiles for bytes and bfloat16, beside AVX-512 with BF16 (Intel servers from 2023, on Linux).
+    Amx,
 }
 
 impl Isa {
     /// Every level, in rising order.
-    pub const ALL: &[Self] = &[Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512];
+    pub const ALL: &[Self] = &[Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
 
     /// The name users write.
     pub fn name(self) -> &'static str {
@@ -31,6 +35,7 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 
@@ -46,6 +51,7 @@ impl Isa {
             Self::Avx2 => Avx2::detect().is_some(),
             Self::AvxVnni => AvxVnni::detect().is_some(),
             Self::Avx512 => Avx512::detect().is_some(),
+            Self::Amx => Amx::detect().is_some(),
         }
     }
 
@@ -90,6 +96,11 @@ pub(crate) struct Avx512(());
 /// servers from 2020). It is no level of its own: the instruction it adds changes no bit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512Bf16(pub(crate) Avx512);
+
+/// Proof that the tiles of AMX, their products of bytes and of bfloat16, and all that [`Avx512Bf16`]
+/// proves may be executed, on every thread started from now on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Amx(Avx512Bf16);
 
 macro_rules! detected {
     ($($feature:tt)+) => {{
@@ -159,6 +170,41 @@ impl Avx512Bf16 {
     pub(crate) unsafe fn assume() -> Self {
         // SAFETY: that has asked for AVX-512 first.
         Self(unsafe { Avx512::assume() })
+    }
+}
+
+impl Amx {
+    /// Asks the machine, then the operating system, which saves the tiles of a process only on request.
+    pub(crate) fn detect() -> Option<Self> {
+        Avx512Bf16::detect().filter(|_| has_tiles() && os::permit_tiles()).map(Self)
+    }
+
+    /// # Safety
+    /// [`Amx::detect`] has succeeded in this process.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) unsafe fn assume() -> Self {
+        // SAFETY: that has asked for the vector instructions first.
+        Self(unsafe { Avx512Bf16::assume() })
+    }
+
+    /// The vector instructions beside the tiles.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn vectors(self) -> Avx512 {
+        self.0.0
+    }
+}
+
+/// Whether the processor has AMX; the standard library's detection of it is not stable.
+fn has_tiles() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        /// Leaf 7, EDX: products of bfloat16, tiles, products of bytes.
+        const TILES: u32 = 1 << 22 | 1 << 24 | 1 << 25;
+        std::arch::x86_64::__cpuid_count(7, 0).edx & TILES == TILES
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
     }
 }
 

@@ -5,6 +5,8 @@
 //! and `rows` cut the operators of a program into work for the threads and call the table; they hold no
 //! vector code.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx_dot;
 pub(crate) mod attention;
 pub(crate) mod dot;
 pub(crate) mod exp;

@@ -15,6 +15,8 @@
 #![allow(clippy::inline_always, reason = "target features reach inlined code only, see `simd`")]
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod isa;
 mod kernels;
 mod kv;

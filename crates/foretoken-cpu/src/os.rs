@@ -77,6 +77,36 @@ pub(crate) fn advise_huge_pages(memory: &mut [u8]) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn advise_huge_pages(_memory: &mut [u8]) {}
 
+/// Asks for the use of AMX's tiles by this process: threads started afterwards inherit the permission.
+/// Asking again is harmless.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn permit_tiles() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XFEATURE_XTILEDATA: i64 = 18;
+    let status: i64;
+    // SAFETY: a system call with two integers, which changes what the kernel saves for the process and
+    // nothing else; the kernel clobbers `rcx` and `r11`.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => status,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    status == 0
+}
+
+/// Asks for the use of AMX's tiles: not available here.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) fn permit_tiles() -> bool {
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use foretoken_tensor::CHUNK;
 use foretoken_tensor::arithmetic::Softmax;
 use half::f16;
 
-use crate::isa::{Avx2, Avx512, Avx512Bf16, AvxVnni, Isa};
+use crate::isa::{Amx, Avx2, Avx512, Avx512Bf16, AvxVnni, Isa};
 use crate::kernels::dot::Dot;
 use crate::kernels::fma::Fma;
 use crate::kernels::pairs::Pair;
@@ -21,6 +21,8 @@ use crate::kernels::softmax::ToWeights;
 pub(crate) struct KernelTable {
     /// The level.
     pub(crate) isa: Isa,
+    /// Rows that the integer kernels take over the weights about once.
+    pub(crate) sweep_rows: usize,
     pub(crate) fma_f32: fn(Fma<'_, f32>),
     pub(crate) fma_f16: fn(Fma<'_, f16>),
     pub(crate) fma_pairs: fn(Fma<'_, Pair>),
@@ -87,6 +89,7 @@ macro_rules! level {
 
             pub(super) const TABLE: KernelTable = KernelTable {
                 isa: $isa,
+                sweep_rows: 8,
                 fma_f32,
                 fma_f16,
                 fma_pairs,
@@ -158,9 +161,44 @@ mod avx512_bf16 {
     pub(super) const TABLE: KernelTable = KernelTable { fma_pairs, ..avx512::TABLE };
 }
 
+/// AVX-512 with the products on tiles.
+#[cfg(target_arch = "x86_64")]
+mod amx {
+    use super::{Amx, Dot, Isa, KernelTable, avx512_bf16};
+    use crate::kernels::{amx_dot, q4_0, q4_k, q5_k, q6_k, q8_0};
+
+    macro_rules! on_tiles {
+        ($($name:ident: $operands:ty = $kernel:path;)+) => {
+            $(level!(
+                @kernel Amx::assume(),
+                #[target_feature(
+                    enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16"
+                )]
+                $name(a: $operands) = $kernel
+            );)+
+
+            pub(super) const TABLE: KernelTable =
+                KernelTable { isa: Isa::Amx, sweep_rows: usize::MAX, $($name,)+ ..avx512_bf16::TABLE };
+        };
+    }
+
+    on_tiles! {
+        dot_q8_0: Dot<'_> = amx_dot::dot::<q8_0::Q8_0>;
+        dot_q4_0: Dot<'_> = amx_dot::dot::<q4_0::Q4_0>;
+        dot_q4_k: Dot<'_> = amx_dot::dot::<q4_k::Q4K>;
+        dot_q5_k: Dot<'_> = amx_dot::dot::<q5_k::Q5K>;
+        dot_q6_k: Dot<'_> = amx_dot::dot::<q6_k::Q6K>;
+    }
+}
+
 impl KernelTable {
     /// The table of a level, or of the next lower one this machine has.
     pub(crate) fn new(isa: Isa) -> Self {
+        if isa >= Isa::Amx
+            && let Some(proof) = Amx::detect()
+        {
+            return Self::amx(proof);
+        }
         if isa >= Isa::Avx512
             && let Some(proof) = Avx512Bf16::detect()
         {
@@ -184,17 +222,33 @@ impl KernelTable {
         portable::TABLE
     }
 
-    /// The tables of this machine; a level may have more than one.
+    /// The tables of this machine; a level may have more than one, and AMX's may be emulated.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
         let avx512 = Avx512::detect().map(Self::avx512);
         let tables = Isa::ALL.iter().filter(|isa| isa.is_available()).map(|isa| Self::new(*isa));
-        tables.chain(avx512).collect()
+        tables.chain(avx512).chain(Self::on_tiles()).collect()
     }
 
     fn avx512_bf16(_proof: Avx512Bf16) -> Self {
         #[cfg(target_arch = "x86_64")]
         return avx512_bf16::TABLE;
+        #[cfg(not(target_arch = "x86_64"))]
+        return portable::TABLE;
+    }
+
+    /// AMX's table, if need be on emulated tiles.
+    #[cfg(test)]
+    pub(crate) fn on_tiles() -> Option<Self> {
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        return crate::amx::trap::tiles().map(Self::amx);
+        #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+        return None;
+    }
+
+    fn amx(_proof: Amx) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        return amx::TABLE;
         #[cfg(not(target_arch = "x86_64"))]
         return portable::TABLE;
     }

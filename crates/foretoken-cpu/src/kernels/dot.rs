@@ -67,6 +67,8 @@ pub(crate) trait Quants {
     const OFFSET: i32 = 0;
     /// Products whose sum surely fits 16 signed bits, in steps: `steps * 2 * 127 * largest < 2^15`.
     const CARRY: usize;
+    /// What stored bytes exceed the weights by, modulo 256.
+    const EXCESS: u8 = Self::OFFSET as u8;
     /// Whether groups have minima.
     const MINIMA: bool = false;
 
@@ -132,18 +134,30 @@ pub(crate) struct Dot<'a> {
     pub(crate) acc_stride: usize,
 }
 
+impl Dot<'_> {
+    /// Checks the extents, on which every kernel relies.
+    #[inline(always)]
+    pub(super) fn check<Q: Quants>(&self) {
+        let Self { rows, panels, blocks, .. } = *self;
+        let inputs = blocks * Q::INPUTS;
+        let groups = extent(rows, self.x_stride / GROUP, inputs / GROUP);
+        assert!(extent(rows, self.x_stride, inputs) <= self.x.len(), "x holds every row");
+        assert!(groups <= self.groups.len(), "so do groups");
+        let weights = extent(panels, self.panel, blocks * Q::BYTES);
+        assert!(weights <= self.weights.len(), "every block");
+        assert!(self.acc_stride >= panels * LANES, "accumulator rows do not overlap");
+        let acc = extent(rows, self.acc_stride, panels * LANES);
+        assert!(acc <= self.acc.len(), "acc holds every row");
+    }
+}
+
 /// Runs the tile over all rows and panels.
 #[inline(always)]
 pub(crate) fn dot<S: Simd, Q: Quants>(s: S, mut a: Dot<'_>) {
     if a.rows == 0 || a.blocks == 0 || a.panels == 0 {
         return;
     }
-    let inputs = a.blocks * Q::INPUTS;
-    assert!(extent(a.rows, a.x_stride, inputs) <= a.x.len(), "x holds every row");
-    assert!(extent(a.rows, a.x_stride / GROUP, inputs / GROUP) <= a.groups.len(), "so do groups");
-    assert!(extent(a.panels, a.panel, a.blocks * Q::BYTES) <= a.weights.len(), "every block");
-    assert!(a.acc_stride >= a.panels * LANES, "accumulator rows do not overlap");
-    assert!(extent(a.rows, a.acc_stride, a.panels * LANES) <= a.acc.len(), "acc holds every row");
+    a.check::<Q>();
     let mut panel = 0;
     while panel < a.panels {
         let wide = if a.rows == 1 { 4 } else { 1 };

@@ -340,7 +340,8 @@ fn integers<Q: Quants>(
     };
     let blocks = unit.matrix.cols().div_ceil(Q::INPUTS);
     let weights = unit.matrix.integers(unit.panels.clone());
-    let cut = if unit.rows.len() <= TILE_ROWS { blocks } else { INTEGER_CUT / Q::INPUTS };
+    let cut =
+        if unit.rows.len() <= run.table.sweep_rows { blocks } else { INTEGER_CUT / Q::INPUTS };
     for start in (0..blocks).step_by(cut.max(1)) {
         let inputs = start * Q::INPUTS;
         let end = blocks.min(start + cut);

@@ -35,6 +35,7 @@ pub(super) fn get_scale(block: &[u8], lane: usize, group: usize) -> f32 {
 impl Quants for Q8_0 {
     const INPUTS: usize = 2 * GROUP;
     const BYTES: usize = LINE + 2 * BYTES;
+    const EXCESS: u8 = 0x80;
     const CARRY: usize = 8;
 
     fn put(block: &mut [u8], lane: usize, first: usize, source: &Block) {
