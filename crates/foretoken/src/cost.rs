@@ -115,13 +115,17 @@ fn measure(
             }
             let tree = chain(rows, target.spec().vocab);
             let time = time_pass(target, sequence, &tree)?;
-            match points.get_mut(index) {
-                Some((_, best)) => *best = time.min(*best),
-                None => points.push((rows, time)),
-            }
+            keep_shortest(&mut points, index, (rows, time));
         }
     }
     Ok(points)
+}
+
+fn keep_shortest(points: &mut Vec<(usize, Duration)>, index: usize, new: (usize, Duration)) {
+    match points.get_mut(index) {
+        Some((_, best)) => *best = new.1.min(*best),
+        None => points.push(new),
+    }
 }
 
 /// One pass of a tree behind what a sequence holds, all rows wanted; nothing is committed.

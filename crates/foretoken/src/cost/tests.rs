@@ -11,7 +11,11 @@ const TINY: Shape =
     Shape { name: "tiny", hidden: 64, layers: 2, heads: 2, kv_heads: 1, head_size: 32, ffn: 96 };
 
 fn model() -> Model<CpuBackend> {
-    let weights = RandomWeights::new(TINY.spec(), WeightFormat::Q8_0).expect("whole blocks");
+    model_of(TINY)
+}
+
+fn model_of(shape: Shape) -> Model<CpuBackend> {
+    let weights = RandomWeights::new(shape.spec(), WeightFormat::Q8_0).expect("whole blocks");
     let backend = Arc::new(CpuBackend::new(CpuOptions::default()));
     Model::load(backend, &weights, LoadOptions::default(), &mut |_| {}).expect("a model")
 }
@@ -85,6 +89,16 @@ fn without_time_one_row_is_measured() {
 }
 
 #[test]
+fn of_several_passes_the_shortest_counts() {
+    let milliseconds = Duration::from_millis;
+    let mut points = vec![(1, milliseconds(2))];
+    for time in [5, 3, 4] {
+        keep_shortest(&mut points, 1, (2, milliseconds(time)));
+    }
+    assert_eq!(points, [(1, milliseconds(2)), (2, milliseconds(3))]);
+}
+
+#[test]
 fn a_cached_curve_is_the_stored_one_and_anything_else_is_measured_anew() {
     let folder = tempfile::tempdir().expect("a folder");
     let cache = CostCache { folder: folder.path().join("new"), build: "b".to_owned() };
@@ -126,12 +140,19 @@ fn a_target_is_measured_when_it_is_asked_for_and_once_per_cache() {
         |how: &MeasureCost, threads| how.curve(&mut model, threads, 1000).expect("room for a pass");
     assert_eq!(measured(&MeasureCost::Never, 1), None);
     assert!(measured(&MeasureCost::Always, 1).is_some());
-    let cached = MeasureCost::Cached(cache);
+    let cached = MeasureCost::Cached(cache.clone());
     let first = measured(&cached, 1);
     assert!(first.is_some());
     assert_eq!(measured(&cached, 1), first);
+    let files = || fs::read_dir(folder.path()).expect("a folder").count();
     measured(&cached, 2);
-    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2);
+    assert_eq!(files(), 2, "threads are part of the key");
+    measured(&MeasureCost::Cached(CostCache { build: "c".to_owned(), ..cache }), 1);
+    assert_eq!(files(), 3, "the build is");
+    cached.curve(&mut model_of(Shape { ffn: 128, ..TINY }), 1, 1000).expect("room for a pass");
+    assert_eq!(files(), 4, "the shape is");
+    cached.curve(&mut self::model(), 1, 2000).expect("room for a pass");
+    assert_eq!(files(), 5, "the weights are");
     // A folder that cannot be made changes nothing but the time.
     fs::write(folder.path().join("file"), "").expect("a file");
     let nowhere = CostCache { folder: folder.path().join("file/below"), build: "b".to_owned() };

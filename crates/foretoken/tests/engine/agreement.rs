@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
 use foretoken::{
-    AddSpecial, EngineOptions, KvType, ParseSpecial, Request, SamplingParams, WeightFormat,
+    AddSpecial, EngineOptions, KvType, ParseSpecial, Request, Rule, SamplingParams, TokenId,
+    WeightFormat,
 };
 use foretoken_core::{Distribution, Noise, Sampler};
 
@@ -19,8 +20,17 @@ use crate::runs::{Bench, request};
 struct Seen {
     /// In the order of the requests.
     keys: Vec<SequenceKey>,
-    /// Request and position of each draft's first token, and whether it was accepted.
-    firsts: Vec<(SequenceKey, usize, bool)>,
+    drafts: Vec<Draft>,
+}
+
+struct Draft {
+    key: SequenceKey,
+    /// Of its first tokens.
+    position: usize,
+    /// First tokens.
+    children: Vec<TokenId>,
+    accepted: bool,
+    nodes: usize,
 }
 
 /// Writes down what became of each draft.
@@ -30,7 +40,7 @@ struct Watcher {
 }
 
 impl Drafter for Watcher {
-    fn begin(&mut self, key: SequenceKey, prompt: &[foretoken::TokenId]) {
+    fn begin(&mut self, key: SequenceKey, prompt: &[TokenId]) {
         self.seen.lock().unwrap().keys.push(key);
         self.inner.begin(key, prompt);
     }
@@ -42,8 +52,14 @@ impl Drafter for Watcher {
     fn observe(&mut self, tasks: &[DraftTask]) {
         for task in tasks.iter().filter(|task| task.tree.len() > 1) {
             let position = task.text.len() - task.accepted.tokens().len();
-            let accepted = task.accepted.drafted() > 0;
-            self.seen.lock().unwrap().firsts.push((task.key, position, accepted));
+            let children = (1..task.tree.len()).filter(|&node| task.tree.parent(node) == Some(0));
+            self.seen.lock().unwrap().drafts.push(Draft {
+                key: task.key,
+                position,
+                children: children.map(|node| task.tree.token(node)).collect(),
+                accepted: task.accepted.drafted() > 0,
+                nodes: task.tree.len() - 1,
+            });
         }
         self.inner.observe(tasks);
     }
@@ -75,6 +91,17 @@ impl Agreement {
     }
 }
 
+/// An engine that writes down its drafts.
+fn watched(options: &EngineOptions) -> (Bench, Arc<Mutex<Seen>>) {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let shared = Arc::clone(&seen);
+    let mut bench = Bench::new(options.clone());
+    bench.engine = bench.engine.with_drafters("watched", |mut built| {
+        vec![Box::new(Watcher { inner: built.remove(0), seen: shared })]
+    });
+    (bench, seen)
+}
+
 struct Pair {
     options: EngineOptions,
     target: Plain,
@@ -101,37 +128,32 @@ impl Pair {
     /// Runs requests, checks each accepted or refused first token against both models' draws, and
     /// averages the match formula over the same positions.
     fn measure(&mut self, requests: Vec<Request>) -> Agreement {
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let shared = Arc::clone(&seen);
-        let mut bench = Bench::new(self.options.clone());
-        bench.engine = bench.engine.with_drafters("watched", |mut built| {
-            vec![Box::new(Watcher { inner: built.remove(0), seen: shared })]
-        });
+        let (mut bench, seen) = watched(&self.options);
         let vocab = bench.engine.target().spec().vocab;
         let mut total = Agreement::default();
         let outcomes = bench.run(requests.clone(), 0);
-        let Seen { keys, firsts } = std::mem::take(&mut *seen.lock().unwrap());
+        let Seen { keys, drafts } = std::mem::take(&mut *seen.lock().unwrap());
         for ((request, outcome), key) in requests.into_iter().zip(outcomes).zip(keys) {
             let text = [request.prompt, outcome.unwrap().tokens].concat();
             let (p_rows, q_rows) = (self.target.teacher(&text), self.draft.teacher(&text));
             let noise = Noise { seed: request.seed.unwrap(), choice: request.choice };
             let mut sampler = Sampler::new(request.sampling, noise, vocab).unwrap();
             let (mut p, mut q) = (Distribution::new(), Distribution::new());
-            for &(_, position, accepted) in firsts.iter().filter(|first| first.0 == key) {
+            for seen in drafts.iter().filter(|seen| seen.key == key) {
+                let position = seen.position;
                 let (p_row, q_row) = (&p_rows[position - 1], &q_rows[position - 1]);
                 let target = sampler.draw(p_row, &[], position as u32).unwrap();
                 let draft = sampler.draw(q_row, &[], position as u32).unwrap();
                 assert_eq!(target, text[position], "the text is what the target draws");
-                if self.options.draft.width == 1 {
-                    assert_eq!(accepted, draft == target, "the draft at position {position}");
-                }
+                assert!(seen.children.contains(&draft), "the draft at position {position}");
+                assert_eq!(seen.accepted, seen.children.contains(&target), "at {position}");
                 sampler.distribution(p_row, &[], &mut p).unwrap();
                 sampler.distribution(q_row, &[], &mut q).unwrap();
                 // Noise is fresh at every position, so that variances add up.
                 let matches = match_probability(&p, &q, vocab);
                 total.formula += matches;
                 total.deviation += matches * (1.0 - matches);
-                total.accepted += usize::from(accepted);
+                total.accepted += usize::from(seen.accepted);
                 total.trials += 1;
             }
         }
@@ -242,4 +264,26 @@ fn a_tree_is_right_at_least_where_its_best_child_is() {
     let warm = SamplingParams { temperature: 0.8, ..SamplingParams::default() };
     let agreement = demo_pair(9, 3).measure(demo_requests(&warm, 60));
     assert!(agreement.rate() > agreement.formula + 0.05, "{agreement:?}");
+}
+
+#[test]
+fn nothing_is_drafted_below_what_is_not_trusted() {
+    let warm = SamplingParams { temperature: 0.8, ..SamplingParams::default() };
+    for (rule, most) in [(Rule::Coupled, 1), (Rule::Rejection, 3)] {
+        let mut options = demo_pair(12, 3).options;
+        let longest = |options: &EngineOptions| {
+            let (mut bench, seen) = watched(options);
+            let mut requests = demo_requests(&warm, 20);
+            for request in &mut requests {
+                request.rule = rule;
+            }
+            bench.run(requests, 0);
+            let seen = seen.lock().unwrap();
+            seen.drafts.iter().map(|draft| draft.nodes).max()
+        };
+        assert_eq!(longest(&options), Some(12), "{rule:?}");
+        // The best child is always tried, and what was drawn together is sent together.
+        options.draft.min_probability = 1.0;
+        assert_eq!(longest(&options), Some(most), "{rule:?}");
+    }
 }

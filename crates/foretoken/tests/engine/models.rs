@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use foretoken::{EngineOptions, Isa, KvType, ModelSource, TokenId, WeightFormat};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Tokens of a small model.
@@ -37,6 +38,39 @@ impl Tiny {
         let ends = format!("{{\"eos_token_id\":{EOS:?}}}");
         fs::write(folder.path().join("generation_config.json"), ends).unwrap();
         Self { folder }
+    }
+
+    /// Adds rows to the vocabulary's matrices that no token has, three times those of tokens: where they
+    /// are not cut off, they win.
+    pub(crate) fn padded(self) -> Self {
+        let weights = self.folder.path().join("model.safetensors");
+        let file = fs::read(&weights).unwrap();
+        let (length, rest) = file.split_first_chunk::<8>().unwrap();
+        let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+        let mut header: Value = serde_json::from_slice(header).unwrap();
+        let mut out = Vec::new();
+        for (name, tensor) in header.as_object_mut().unwrap() {
+            let Some(ends) = tensor.get("data_offsets") else { continue };
+            let [from, to] = [0, 1].map(|end| ends[end].as_u64().unwrap() as usize);
+            let start = out.len();
+            out.extend_from_slice(&data[from..to]);
+            if name.contains("embed_tokens") || name.contains("lm_head") {
+                assert_eq!(tensor["dtype"], "F32");
+                let (values, _) = data[from..to].as_chunks::<4>();
+                let tripled = values.iter().map(|&bytes| 3.0 * f32::from_le_bytes(bytes));
+                out.extend(tripled.flat_map(f32::to_le_bytes));
+                tensor["shape"][0] = json!(2 * VOCAB);
+            }
+            tensor["data_offsets"] = json!([start, out.len()]);
+        }
+        let header = header.to_string();
+        let length = (header.len() as u64).to_le_bytes();
+        fs::write(&weights, [&length[..], header.as_bytes(), &out].concat()).unwrap();
+        let path = self.folder.path().join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        config["vocab_size"] = json!(2 * VOCAB);
+        fs::write(path, config.to_string()).unwrap();
+        self
     }
 
     pub(crate) fn source(&self) -> ModelSource {

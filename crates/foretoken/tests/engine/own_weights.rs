@@ -196,3 +196,16 @@ fn nothing_of_a_tree_is_refused() {
     nothing_is_refused(q8_0, 2, &greedy);
     nothing_is_refused(q8_0, 3, &all);
 }
+
+#[test]
+fn rows_that_no_token_has_are_never_drafted() {
+    let (tiny, padded) = (Tiny::new("llama-gqa"), Tiny::new("llama-gqa").padded());
+    for width in [1, 3] {
+        let mut options = engine_options(&tiny, Domain::F32, width);
+        options.draft_model = Some(padded.source());
+        let request = request(prompt(10, 1), &SamplingParams::default(), 100);
+        let outcomes = Bench::new(options).run(vec![request], 0);
+        let stats = &outcomes[0].as_ref().unwrap().stats;
+        assert!(stats.mean_accepted_length() > 4.0, "{stats:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Every drafter of the registry, and every pair of them merged.
 
+use std::collections::HashMap;
+
 use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
 use foretoken::{DRAFTERS, EndOfText, Engine, EngineOptions, Error, Rule, TokenId, WeightFormat};
 
@@ -7,33 +9,41 @@ use crate::models::{CONTEXT, Domain, Tiny, demo_draft, options, prompt};
 use crate::plain::Plain;
 use crate::runs::{Bench, Job, request, samplings};
 
-/// Checks that a drafter keeps its side: room, root, and hands off text and prompt steps.
-struct Guard(Box<dyn Drafter>);
+/// Checks that a drafter keeps its side: room, root, and hands off text and prompt steps; and that no
+/// step of a sequence has the index, hence the noise, of another.
+struct Guard {
+    inner: Box<dyn Drafter>,
+    steps: HashMap<SequenceKey, u64>,
+}
 
 impl Drafter for Guard {
     fn begin(&mut self, key: SequenceKey, prompt: &[TokenId]) {
-        self.0.begin(key, prompt);
+        self.inner.begin(key, prompt);
     }
 
     fn propose(&mut self, tasks: &mut [DraftTask]) {
         let before: Vec<_> = tasks.iter().map(|t| (t.text.clone(), t.tree.token(0))).collect();
-        self.0.propose(tasks);
+        self.inner.propose(tasks);
         for (task, (text, root)) in tasks.iter().zip(before) {
             let (tree, room) = (&task.tree, task.room);
             assert_eq!(tree.check_integrity(), Ok(()));
             assert_eq!((&task.text, tree.token(0)), (&text, root), "a drafter changes no text");
             assert!(tree.len() - 1 <= room.nodes, "{} nodes in {room:?}", tree.len() - 1);
+            if room.fits_a_node() {
+                let before = self.steps.insert(task.key, task.step);
+                assert!(before.is_none_or(|step| step < task.step), "steps are numbered");
+            }
             let deepest = tree.depths().iter().max().map_or(0, |&depth| depth as usize);
             assert!(deepest <= room.depth, "depth {deepest} in {room:?}");
         }
     }
 
     fn observe(&mut self, tasks: &[DraftTask]) {
-        self.0.observe(tasks);
+        self.inner.observe(tasks);
     }
 
     fn end(&mut self, key: SequenceKey) {
-        self.0.end(key);
+        self.inner.end(key);
     }
 }
 
@@ -85,7 +95,8 @@ fn whatever_drafts_the_text_is_the_same_and_budgets_are_kept() {
             options.draft.min_probability = min_probability;
             let mut bench = Bench::new(options);
             bench.engine = bench.engine.with_drafters(&drafter, |built| {
-                built.into_iter().map(|inner| Box::new(Guard(inner)) as Box<dyn Drafter>).collect()
+                let guard = |inner| Box::new(Guard { inner, steps: HashMap::new() });
+                built.into_iter().map(|inner| guard(inner) as Box<dyn Drafter>).collect()
             });
             let completions = bench.check(&jobs, 3);
             let drafted: u64 = completions.iter().map(|c| c.stats.drafted).sum();
