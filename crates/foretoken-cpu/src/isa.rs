@@ -14,6 +14,12 @@ use crate::os;
 pub enum Isa {
     /// Portable code.
     Scalar,
+    /// NEON (every 64-bit Arm).
+    Neon,
+    /// NEON with products of signed bytes (Arm from 2017; every Apple silicon).
+    DotProd,
+    /// These with products of signed and unsigned bytes (Arm from 2021).
+    I8mm,
     /// AVX2 with FMA and F16C (x86-64 from 2013).
     Avx2,
     /// AVX2 with the byte products of AVX-VNNI (x86-64 clients from 2021).
@@ -26,12 +32,24 @@ pub enum Isa {
 
 impl Isa {
     /// Every level, in rising order.
-    pub const ALL: &[Self] = &[Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
+    pub const ALL: &[Self] = &[
+        Self::Scalar,
+        Self::Neon,
+        Self::DotProd,
+        Self::I8mm,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Amx,
+    ];
 
     /// The name users write.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            Self::Neon => "neon",
+            Self::DotProd => "dotprod",
+            Self::I8mm => "i8mm",
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
@@ -48,6 +66,9 @@ impl Isa {
     pub fn is_available(self) -> bool {
         match self {
             Self::Scalar => true,
+            Self::Neon => Neon::detect().is_some(),
+            Self::DotProd => DotProd::detect().is_some(),
+            Self::I8mm => I8mm::detect().is_some(),
             Self::Avx2 => Avx2::detect().is_some(),
             Self::AvxVnni => AvxVnni::detect().is_some(),
             Self::Avx512 => Avx512::detect().is_some(),
@@ -80,17 +101,66 @@ impl Portable {
     }
 }
 
-/// Proof that AVX2, FMA and F16C may be executed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Avx2(());
+/// Defines a proof token by what the machine is asked for.
+macro_rules! proof {
+    ($(#[$doc:meta])+ $name:ident: $arch:tt by $detected:ident $($feature:tt)+) => {
+        $(#[$doc])+
+        #[derive(Debug, Clone, Copy)]
+        pub(crate) struct $name(());
 
-/// Proof that AVX-VNNI (and AVX2, FMA and F16C) may be executed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AvxVnni(());
+        impl $name {
+            /// Asks the machine.
+            pub(crate) fn detect() -> Option<Self> {
+                #[cfg(target_arch = $arch)]
+                {
+                    (true $(&& std::arch::$detected!($feature))+).then_some(Self(()))
+                }
+                #[cfg(not(target_arch = $arch))]
+                {
+                    None
+                }
+            }
 
-/// Proof that AVX-512 F, BW, DQ, VL and VNNI (and AVX2, FMA and F16C) may be executed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Avx512(());
+            /// # Safety
+            /// Detection has succeeded in this process.
+            #[cfg(target_arch = $arch)]
+            pub(crate) unsafe fn assume() -> Self {
+                Self(())
+            }
+        }
+    };
+}
+
+proof! {
+    /// Proof that NEON may be executed.
+    Neon: "aarch64" by is_aarch64_feature_detected "neon"
+}
+
+proof! {
+    /// Proof that NEON and its products of signed bytes may be executed.
+    DotProd: "aarch64" by is_aarch64_feature_detected "neon" "dotprod"
+}
+
+proof! {
+    /// Proof that NEON, its products of signed bytes and those of mixed signs may be executed.
+    I8mm: "aarch64" by is_aarch64_feature_detected "neon" "dotprod" "i8mm"
+}
+
+proof! {
+    /// Proof that AVX2, FMA and F16C may be executed.
+    Avx2: "x86_64" by is_x86_feature_detected "avx2" "fma" "f16c"
+}
+
+proof! {
+    /// Proof that AVX-VNNI (and AVX2, FMA and F16C) may be executed.
+    AvxVnni: "x86_64" by is_x86_feature_detected "avx2" "fma" "f16c" "avxvnni"
+}
+
+proof! {
+    /// Proof that AVX-512 F, BW, DQ, VL and VNNI (and AVX2, FMA and F16C) may be executed.
+    Avx512: "x86_64" by is_x86_feature_detected
+        "avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vnni"
+}
 
 /// Proof that the instructions of [`Avx512`] and AVX-512 BF16 may be executed (AMD from Zen 4, Intel
 /// servers from 2020). It is no level of its own: the instruction it adds changes no bit.
@@ -102,66 +172,18 @@ pub(crate) struct Avx512Bf16(pub(crate) Avx512);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Amx(Avx512Bf16);
 
-macro_rules! detected {
-    ($($feature:tt)+) => {{
-        #[cfg(target_arch = "x86_64")]
-        {
-            true $(&& std::arch::is_x86_feature_detected!($feature))+
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            false
-        }
-    }};
-}
-
-impl Avx2 {
-    /// Asks the machine.
-    pub(crate) fn detect() -> Option<Self> {
-        detected!("avx2" "fma" "f16c").then_some(Self(()))
-    }
-
-    /// # Safety
-    /// [`Avx2::detect`] has succeeded in this process.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) unsafe fn assume() -> Self {
-        Self(())
-    }
-}
-
-impl AvxVnni {
-    /// Asks the machine.
-    pub(crate) fn detect() -> Option<Self> {
-        (detected!("avxvnni") && Avx2::detect().is_some()).then_some(Self(()))
-    }
-
-    /// # Safety
-    /// [`AvxVnni::detect`] has succeeded in this process.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) unsafe fn assume() -> Self {
-        Self(())
-    }
-}
-
-impl Avx512 {
-    /// Asks the machine.
-    pub(crate) fn detect() -> Option<Self> {
-        let all = detected!("avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vnni");
-        (all && Avx2::detect().is_some()).then_some(Self(()))
-    }
-
-    /// # Safety
-    /// [`Avx512::detect`] has succeeded in this process.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) unsafe fn assume() -> Self {
-        Self(())
-    }
-}
-
 impl Avx512Bf16 {
     /// Asks the machine.
     pub(crate) fn detect() -> Option<Self> {
-        Avx512::detect().filter(|_| detected!("avx512bf16")).map(Self)
+        #[cfg(target_arch = "x86_64")]
+        {
+            let has = std::arch::is_x86_feature_detected!("avx512bf16");
+            Avx512::detect().filter(|_| has).map(Self)
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            None
+        }
     }
 
     /// # Safety

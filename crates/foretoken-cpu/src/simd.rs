@@ -1,7 +1,7 @@
 //! Sixteen lanes of any machine: the vocabulary in which kernels are written once.
 //!
 //! The width is part of the arithmetic (sums over a row run in sixteen lanes), so every level offers
-//! exactly sixteen, as an array, two 256-bit registers or one of 512. Each method is one IEEE
+//! exactly sixteen, as an array or as registers of 128, 256 or 512 bits. Each method is one IEEE
 //! operation per lane, hence equal bits at every level. The trait is implemented by proof tokens:
 //! holding one makes its methods sound, and kernels that only use slices need no `unsafe`.
 //!
@@ -13,6 +13,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use half::{bf16, f16};

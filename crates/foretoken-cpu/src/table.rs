@@ -10,7 +10,7 @@ use foretoken_tensor::CHUNK;
 use foretoken_tensor::arithmetic::Softmax;
 use half::f16;
 
-use crate::isa::{Amx, Avx2, Avx512, Avx512Bf16, AvxVnni, Isa};
+use crate::isa::Isa;
 use crate::kernels::dot::Dot;
 use crate::kernels::fma::Fma;
 use crate::kernels::pairs::Pair;
@@ -128,149 +128,29 @@ macro_rules! level {
 
 level!(portable, Isa::Scalar, crate::isa::Portable::assume(),);
 
+#[cfg(target_arch = "aarch64")]
+mod arm;
 #[cfg(target_arch = "x86_64")]
-level!(avx2, Isa::Avx2, Avx2::assume(), #[target_feature(enable = "avx2,fma,f16c")]);
-
-#[cfg(target_arch = "x86_64")]
-level!(
-    avxvnni,
-    Isa::AvxVnni,
-    AvxVnni::assume(),
-    #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-);
-
-#[cfg(target_arch = "x86_64")]
-level!(
-    avx512,
-    Isa::Avx512,
-    Avx512::assume(),
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-);
-
-#[cfg(target_arch = "x86_64")]
-mod avx512_bf16 {
-    use super::{Avx512Bf16, Fma, KernelTable, Pair, avx512};
-    use crate::kernels::pairs;
-
-    level!(
-        @kernel Avx512Bf16::assume(),
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
-        fma_pairs(a: Fma<'_, Pair>) = pairs::fma_native
-    );
-
-    pub(super) const TABLE: KernelTable = KernelTable { fma_pairs, ..avx512::TABLE };
-}
-
-/// AVX-512 with the products on tiles.
-#[cfg(target_arch = "x86_64")]
-mod amx {
-    use super::{Amx, Dot, Isa, KernelTable, avx512_bf16};
-    use crate::kernels::{amx_dot, q4_0, q4_k, q5_k, q6_k, q8_0};
-
-    macro_rules! on_tiles {
-        ($($name:ident: $operands:ty = $kernel:path;)+) => {
-            $(level!(
-                @kernel Amx::assume(),
-                #[target_feature(
-                    enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16"
-                )]
-                $name(a: $operands) = $kernel
-            );)+
-
-            pub(super) const TABLE: KernelTable =
-                KernelTable { isa: Isa::Amx, sweep_rows: usize::MAX, $($name,)+ ..avx512_bf16::TABLE };
-        };
-    }
-
-    on_tiles! {
-        dot_q8_0: Dot<'_> = amx_dot::dot::<q8_0::Q8_0>;
-        dot_q4_0: Dot<'_> = amx_dot::dot::<q4_0::Q4_0>;
-        dot_q4_k: Dot<'_> = amx_dot::dot::<q4_k::Q4K>;
-        dot_q5_k: Dot<'_> = amx_dot::dot::<q5_k::Q5K>;
-        dot_q6_k: Dot<'_> = amx_dot::dot::<q6_k::Q6K>;
-    }
-}
+pub(crate) mod x86;
 
 impl KernelTable {
     /// The table of a level, or of the next lower one this machine has.
     pub(crate) fn new(isa: Isa) -> Self {
-        if isa >= Isa::Amx
-            && let Some(proof) = Amx::detect()
-        {
-            return Self::amx(proof);
-        }
-        if isa >= Isa::Avx512
-            && let Some(proof) = Avx512Bf16::detect()
-        {
-            return Self::avx512_bf16(proof);
-        }
-        if isa >= Isa::Avx512
-            && let Some(proof) = Avx512::detect()
-        {
-            return Self::avx512(proof);
-        }
-        if isa >= Isa::AvxVnni
-            && let Some(proof) = AvxVnni::detect()
-        {
-            return Self::avxvnni(proof);
-        }
-        if isa >= Isa::Avx2
-            && let Some(proof) = Avx2::detect()
-        {
-            return Self::avx2(proof);
-        }
-        portable::TABLE
+        #[cfg(target_arch = "aarch64")]
+        let best = arm::table(isa);
+        #[cfg(target_arch = "x86_64")]
+        let best = x86::table(isa);
+        #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
+        let best = None;
+        best.unwrap_or(portable::TABLE)
     }
 
     /// The tables of this machine; a level may have more than one, and AMX's may be emulated.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
-        let avx512 = Avx512::detect().map(Self::avx512);
         let tables = Isa::ALL.iter().filter(|isa| isa.is_available()).map(|isa| Self::new(*isa));
-        tables.chain(avx512).chain(Self::on_tiles()).collect()
-    }
-
-    fn avx512_bf16(_proof: Avx512Bf16) -> Self {
         #[cfg(target_arch = "x86_64")]
-        return avx512_bf16::TABLE;
-        #[cfg(not(target_arch = "x86_64"))]
-        return portable::TABLE;
-    }
-
-    /// AMX's table, if need be on emulated tiles.
-    #[cfg(test)]
-    pub(crate) fn on_tiles() -> Option<Self> {
-        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-        return crate::amx::trap::tiles().map(Self::amx);
-        #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-        return None;
-    }
-
-    fn amx(_proof: Amx) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        return amx::TABLE;
-        #[cfg(not(target_arch = "x86_64"))]
-        return portable::TABLE;
-    }
-
-    fn avx2(_proof: Avx2) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        return avx2::TABLE;
-        #[cfg(not(target_arch = "x86_64"))]
-        return portable::TABLE;
-    }
-
-    fn avxvnni(_proof: AvxVnni) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        return avxvnni::TABLE;
-        #[cfg(not(target_arch = "x86_64"))]
-        return portable::TABLE;
-    }
-
-    fn avx512(_proof: Avx512) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        return avx512::TABLE;
-        #[cfg(not(target_arch = "x86_64"))]
-        return portable::TABLE;
+        let tables = tables.chain(x86::without_bf16()).chain(x86::on_tiles());
+        tables.collect()
     }
 }

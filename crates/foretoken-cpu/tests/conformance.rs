@@ -29,8 +29,28 @@ fn scalar_conforms() {
 }
 
 #[test]
+fn neon_conforms() {
+    conforms(Isa::Neon);
+}
+
+#[test]
+fn dotprod_conforms() {
+    conforms(Isa::DotProd);
+}
+
+#[test]
+fn i8mm_conforms() {
+    conforms(Isa::I8mm);
+}
+
+#[test]
 fn avx2_conforms() {
     conforms(Isa::Avx2);
+}
+
+#[test]
+fn avxvnni_conforms() {
+    conforms(Isa::AvxVnni);
 }
 
 #[test]

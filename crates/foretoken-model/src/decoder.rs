@@ -174,7 +174,7 @@ impl Decoder {
         for &tensor in &self.matrices {
             progress(LoadProgress { done: matrices.len(), total });
             let view = source.matrix(tensor)?;
-            let target = format.unwrap_or_else(|| running_format(view.format));
+            let target = format.unwrap_or(view.format);
             matrices.push(backend.pack(&view, target)?);
         }
         progress(LoadProgress { done: total, total });
@@ -185,9 +185,4 @@ impl Decoder {
             .collect::<Result<_, ModelError>>()?;
         Ok(Weights { matrices, vectors })
     }
-}
-
-/// The format a stored matrix runs in unless another is asked for: its own.
-pub fn running_format(stored: WeightFormat) -> WeightFormat {
-    stored
 }

@@ -129,8 +129,8 @@ fn drafting_and_machine() {
     2 error: --threads: threads is 5000; it must be between 1 and 1024
     2 error: --context: context is 1; it must be between 2 and 2^30 tokens
     2 error: --context: context is 99999999999; it must be between 2 and 2^30 tokens
-    2 error: invalid value 'sse' for '--isa <LEVEL>' [possible values: scalar, avx2, avxvnni, avx512, amx]; see --help
-    2 error: invalid value 'sse' for '--isa <LEVEL>' [possible values: scalar, avx2, avxvnni, avx512, amx]; see --help
+    2 error: invalid value 'sse' for '--isa <LEVEL>' [possible values: scalar, neon, dotprod, i8mm, avx2, avxvnni, avx512, amx]; see --help
+    2 error: invalid value 'sse' for '--isa <LEVEL>' [possible values: scalar, neon, dotprod, i8mm, avx2, avxvnni, avx512, amx]; see --help
     2 error: --temperature: temperature is -1; it must be 0 (greedy) or a finite number of at least 0.000001
     ");
 }

@@ -8,13 +8,13 @@ use foretoken_tensor::conformance::{
 
 use crate::CpuBackend;
 use crate::pool::Pool;
-use crate::table::KernelTable;
+use crate::table::x86::on_tiles;
 
 /// A backend with tiles for several numbers of threads; empty where the vectors beside them lack.
 fn team() -> Vec<CpuBackend> {
     let backend = |threads| {
         let pool = Pool::new(NonZeroUsize::new(threads).expect("at least one thread"));
-        KernelTable::on_tiles().map(|table| CpuBackend { table, pool })
+        on_tiles().map(|table| CpuBackend { table, pool })
     };
     [1, 3].into_iter().filter_map(backend).collect()
 }

@@ -68,6 +68,7 @@ pub(crate) trait Quants {
     /// Products whose sum surely fits 16 signed bits, in steps: `steps * 2 * 127 * largest < 2^15`.
     const CARRY: usize;
     /// What stored bytes exceed the weights by, modulo 256.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "tiles ask for it"))]
     const EXCESS: u8 = Self::OFFSET as u8;
     /// Whether groups have minima.
     const MINIMA: bool = false;

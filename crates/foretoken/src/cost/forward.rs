@@ -12,7 +12,7 @@ use foretoken_core::{DraftTree, MAX_NODES};
 use foretoken_cpu::{CpuBackend, CpuOptions, Isa, ReadSweep, available_memory, default_threads};
 use foretoken_model::{
     Checkpoint, LoadOptions, LoadProgress, Model, ModelError, ModelSource, OpenOptions, OutputHead,
-    RandomWeights, SequenceId, Target, Tensor, UnknownKeys, Wants, WeightSource, running_format,
+    RandomWeights, SequenceId, Target, Tensor, UnknownKeys, Wants, WeightSource,
 };
 use foretoken_tensor::{CHUNK, KvType, WeightFormat};
 
@@ -173,7 +173,7 @@ impl ForwardBench {
         format: Option<WeightFormat>,
         progress: &mut dyn FnMut(&str, LoadProgress),
     ) -> Result<Self, Error> {
-        let packed = |stored| format.unwrap_or_else(|| running_format(stored));
+        let packed = |stored| format.unwrap_or(stored);
         check_memory(matrices(source, packed)?.iter().map(|(_, bytes)| bytes).sum())?;
         let read = |&&(tensor, _): &&(Tensor, usize)| {
             tensor != Tensor::Embedding || source.spec().output == OutputHead::Tied

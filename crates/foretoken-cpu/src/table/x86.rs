@@ -1,0 +1,94 @@
+//! The tables of x86-64.
+
+use super::{CHUNK, Dot, Fma, KernelTable, Pair, Quantize, Range, Softmax, f16};
+use crate::isa::{Amx, Avx2, Avx512, Avx512Bf16, AvxVnni, Isa};
+
+level!(avx2, Isa::Avx2, Avx2::assume(), #[target_feature(enable = "avx2,fma,f16c")]);
+
+level!(
+    avxvnni,
+    Isa::AvxVnni,
+    AvxVnni::assume(),
+    #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+);
+
+level!(
+    avx512,
+    Isa::Avx512,
+    Avx512::assume(),
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+);
+
+mod avx512_bf16 {
+    use super::{Avx512Bf16, Fma, KernelTable, Pair, avx512};
+    use crate::kernels::pairs;
+
+    level!(
+        @kernel Avx512Bf16::assume(),
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
+        fma_pairs(a: Fma<'_, Pair>) = pairs::fma_native
+    );
+
+    pub(super) const TABLE: KernelTable = KernelTable { fma_pairs, ..avx512::TABLE };
+}
+
+/// AVX-512 with the products on tiles.
+mod amx {
+    use super::{Amx, Dot, Isa, KernelTable, avx512_bf16};
+    use crate::kernels::{amx_dot, q4_0, q4_k, q5_k, q6_k, q8_0};
+
+    macro_rules! on_tiles {
+        ($($name:ident: $operands:ty = $kernel:path;)+) => {
+            $(level!(
+                @kernel Amx::assume(),
+                #[target_feature(
+                    enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16"
+                )]
+                $name(a: $operands) = $kernel
+            );)+
+
+            pub(super) const TABLE: KernelTable =
+                KernelTable { isa: Isa::Amx, sweep_rows: usize::MAX, $($name,)+ ..avx512_bf16::TABLE };
+        };
+    }
+
+    on_tiles! {
+        dot_q8_0: Dot<'_> = amx_dot::dot::<q8_0::Q8_0>;
+        dot_q4_0: Dot<'_> = amx_dot::dot::<q4_0::Q4_0>;
+        dot_q4_k: Dot<'_> = amx_dot::dot::<q4_k::Q4K>;
+        dot_q5_k: Dot<'_> = amx_dot::dot::<q5_k::Q5K>;
+        dot_q6_k: Dot<'_> = amx_dot::dot::<q6_k::Q6K>;
+    }
+}
+
+/// The table of a level, or of the next lower one this machine has.
+pub(super) fn table(isa: Isa) -> Option<KernelTable> {
+    if isa >= Isa::Amx && Amx::detect().is_some() {
+        Some(amx::TABLE)
+    } else if isa >= Isa::Avx512 && Avx512Bf16::detect().is_some() {
+        Some(avx512_bf16::TABLE)
+    } else if isa >= Isa::Avx512 && Avx512::detect().is_some() {
+        Some(avx512::TABLE)
+    } else if isa >= Isa::AvxVnni && AvxVnni::detect().is_some() {
+        Some(avxvnni::TABLE)
+    } else if isa >= Isa::Avx2 && Avx2::detect().is_some() {
+        Some(avx2::TABLE)
+    } else {
+        None
+    }
+}
+
+/// AVX-512 as on machines that lack its products of bfloat16.
+#[cfg(test)]
+pub(super) fn without_bf16() -> Option<KernelTable> {
+    Avx512::detect().map(|_| avx512::TABLE)
+}
+
+/// AMX's table, if need be on emulated tiles.
+#[cfg(test)]
+pub(crate) fn on_tiles() -> Option<KernelTable> {
+    #[cfg(target_os = "linux")]
+    return crate::amx::trap::tiles().map(|_| amx::TABLE);
+    #[cfg(not(target_os = "linux"))]
+    return None;
+}
