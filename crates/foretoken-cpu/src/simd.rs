@@ -22,16 +22,34 @@ use half::{bf16, f16};
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
-/// Operations on sixteen lanes.
-pub(crate) trait Simd: Copy {
-    /// Sixteen f32.
-    type F: Copy;
+/// Products of bytes, in which levels of the same registers may differ.
+pub(crate) trait Products: Copy {
     /// Sixteen i32.
     type I: Copy;
     /// Sixteen times four unsigned bytes.
     type B: Copy;
-    /// Sixteen sums of products of bytes on their way to [`Simd::I`].
+    /// Sixteen sums of products of bytes on their way to [`Products::I`].
     type P: Copy;
+
+    /// Sums that begin with a value.
+    fn start(self, value: i32) -> Self::P;
+    /// Adds to each lane the exact sum of its four products `weight * x` with weights below 64, as long as
+    /// [`Products::carry`] comes before sums of adjacent products leave 16 bits.
+    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P;
+    /// Sums for [`Products::dot_bytes`], given the sum of all `x` to come.
+    fn start_bytes(self, x_sum: i32) -> Self::P;
+    /// Adds the products `(weight - 128) * x`, `x >= -127`, in the end exactly.
+    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P;
+    /// Makes room in narrow sums.
+    fn carry(self, sum: Self::P) -> Self::P;
+    /// The sums.
+    fn finish(self, sum: Self::P) -> Self::I;
+}
+
+/// Operations on sixteen lanes.
+pub(crate) trait Simd: Products {
+    /// Sixteen f32.
+    type F: Copy;
 
     /// Float accumulators (rows x panels) that fit the registers beside the operands of a tile.
     const FLOAT_TILE: usize;
@@ -95,20 +113,6 @@ pub(crate) trait Simd: Copy {
     /// `low | (high << left) & mask` per byte, or shifted right by `-left`; the mask excludes bits that come
     /// from a neighbour in 16 bits.
     fn or_bits(self, low: Self::B, high: Self::B, left: i32, mask: i8) -> Self::B;
-
-    /// Sums that begin with a value.
-    fn start(self, value: i32) -> Self::P;
-    /// Adds to each lane the exact sum of its four products `weight * x` with weights below 64, as long as
-    /// [`Simd::carry`] comes before sums of adjacent products leave 16 bits.
-    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P;
-    /// Sums for [`Simd::dot_bytes`], given the sum of all `x` to come.
-    fn start_bytes(self, x_sum: i32) -> Self::P;
-    /// Adds the products `(weight - 128) * x`, `x >= -127`, in the end exactly.
-    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P;
-    /// Makes room in narrow sums.
-    fn carry(self, sum: Self::P) -> Self::P;
-    /// The sums.
-    fn finish(self, sum: Self::P) -> Self::I;
 
     /// Starts to load a line into the second-level cache, whose queue of misses is longer than the first's;
     /// `at` may point anywhere.

@@ -24,7 +24,7 @@ use std::arch::x86_64::{
 use foretoken_tensor::arithmetic::BF16_MIN;
 use half::{bf16, f16};
 
-use super::{LANES, Simd};
+use super::{LANES, Products, Simd};
 use crate::isa::{Avx2, AvxVnni};
 
 /// Applies an intrinsic to both halves.
@@ -35,25 +35,6 @@ macro_rules! both {
     };
 }
 
-/// What levels of 256-bit registers differ in: products of bytes.
-pub(crate) trait Products: Copy {
-    /// Sixteen sums on their way.
-    type P: Copy;
-
-    /// As [`Simd::start`].
-    fn start(self, value: i32) -> Self::P;
-    /// As [`Simd::dot`], with `x` in every lane.
-    fn dot(self, sum: Self::P, weights: [__m256i; 2], x: __m256i) -> Self::P;
-    /// As [`Simd::start_bytes`].
-    fn start_bytes(self, x_sum: i32) -> Self::P;
-    /// As [`Simd::dot_bytes`].
-    fn dot_bytes(self, sum: Self::P, weights: [__m256i; 2], x: __m256i) -> Self::P;
-    /// As [`Simd::carry`].
-    fn carry(self, sum: Self::P) -> Self::P;
-    /// As [`Simd::finish`].
-    fn finish(self, sum: Self::P) -> [__m256i; 2];
-}
-
 /// Sums of AVX2: of adjacent products in 16 bits, and of all before in 32.
 #[derive(Clone, Copy)]
 pub(crate) struct Sums {
@@ -62,6 +43,8 @@ pub(crate) struct Sums {
 }
 
 impl Products for Avx2 {
+    type I = [__m256i; 2];
+    type B = [__m256i; 2];
     type P = Sums;
 
     #[inline(always)]
@@ -71,24 +54,24 @@ impl Products for Avx2 {
     }
 
     #[inline(always)]
-    fn dot(self, sum: Sums, weights: [__m256i; 2], x: __m256i) -> Sums {
-        let products = both!(_mm256_maddubs_epi16, weights, [x; 2]);
+    fn dot(self, sum: Sums, weights: Self::B, x: [i8; 4]) -> Sums {
+        let products = both!(_mm256_maddubs_epi16, weights, [four(x); 2]);
         Sums { narrow: both!(_mm256_add_epi16, sum.narrow, products), ..sum }
     }
 
     #[inline(always)]
     fn start_bytes(self, _x_sum: i32) -> Sums {
-        Products::start(self, 0)
+        self.start(0)
     }
 
     /// Two products of a magnitude and a byte of the other's sign just fit 16 bits: `2 * 128 * 127`.
     #[inline(always)]
-    fn dot_bytes(self, sum: Sums, weights: [__m256i; 2], x: __m256i) -> Sums {
+    fn dot_bytes(self, sum: Sums, weights: Self::B, x: [i8; 4]) -> Sums {
         // SAFETY: the token proves AVX2.
         let (offset, ones) = unsafe { (_mm256_set1_epi8(-128), _mm256_set1_epi16(1)) };
         let signed = both!(_mm256_xor_si256, weights, [offset; 2]);
         let magnitudes = both!(_mm256_abs_epi8, signed);
-        let x = both!(_mm256_sign_epi8, [x; 2], signed);
+        let x = both!(_mm256_sign_epi8, [four(x); 2], signed);
         let products = both!(_mm256_maddubs_epi16, magnitudes, x);
         let products = both!(_mm256_madd_epi16, products, [ones; 2]);
         Sums { wide: both!(_mm256_add_epi32, sum.wide, products), ..sum }
@@ -98,11 +81,11 @@ impl Products for Avx2 {
     fn carry(self, sum: Sums) -> Sums {
         // SAFETY: the token proves AVX2.
         let zero = unsafe { _mm256_setzero_si256() };
-        Sums { narrow: [zero; 2], wide: Products::finish(self, sum) }
+        Sums { narrow: [zero; 2], wide: self.finish(sum) }
     }
 
     #[inline(always)]
-    fn finish(self, sum: Sums) -> [__m256i; 2] {
+    fn finish(self, sum: Sums) -> Self::I {
         // SAFETY: the token proves AVX2.
         let ones = unsafe { _mm256_set1_epi16(1) };
         let products = both!(_mm256_madd_epi16, sum.narrow, [ones; 2]);
@@ -111,6 +94,8 @@ impl Products for Avx2 {
 }
 
 impl Products for AvxVnni {
+    type I = [__m256i; 2];
+    type B = [__m256i; 2];
     type P = [__m256i; 2];
 
     #[inline(always)]
@@ -120,18 +105,18 @@ impl Products for AvxVnni {
     }
 
     #[inline(always)]
-    fn dot(self, sum: Self::P, weights: [__m256i; 2], x: __m256i) -> Self::P {
-        both!(_mm256_dpbusd_avx_epi32, sum, weights, [x; 2])
+    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        both!(_mm256_dpbusd_avx_epi32, sum, weights, [four(x); 2])
     }
 
     #[inline(always)]
     fn start_bytes(self, x_sum: i32) -> Self::P {
-        Products::start(self, -128 * x_sum)
+        self.start(-128 * x_sum)
     }
 
     #[inline(always)]
-    fn dot_bytes(self, sum: Self::P, weights: [__m256i; 2], x: __m256i) -> Self::P {
-        Products::dot(self, sum, weights, x)
+    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        self.dot(sum, weights, x)
     }
 
     #[inline(always)]
@@ -140,16 +125,13 @@ impl Products for AvxVnni {
     }
 
     #[inline(always)]
-    fn finish(self, sum: Self::P) -> [__m256i; 2] {
+    fn finish(self, sum: Self::P) -> Self::I {
         sum
     }
 }
 
-impl<T: Products> Simd for T {
+impl<T: Products<I = [__m256i; 2], B = [__m256i; 2]>> Simd for T {
     type F = [__m256; 2];
-    type I = [__m256i; 2];
-    type B = [__m256i; 2];
-    type P = T::P;
 
     const FLOAT_TILE: usize = 4;
     const DOT_ROWS: usize = 2;
@@ -393,36 +375,6 @@ impl<T: Products> Simd for T {
         };
         let bits = both!(_mm256_and_si256, shifted, mask);
         both!(_mm256_or_si256, low, bits)
-    }
-
-    #[inline(always)]
-    fn start(self, value: i32) -> Self::P {
-        Products::start(self, value)
-    }
-
-    #[inline(always)]
-    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-        Products::dot(self, sum, weights, four(x))
-    }
-
-    #[inline(always)]
-    fn start_bytes(self, x_sum: i32) -> Self::P {
-        Products::start_bytes(self, x_sum)
-    }
-
-    #[inline(always)]
-    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-        Products::dot_bytes(self, sum, weights, four(x))
-    }
-
-    #[inline(always)]
-    fn carry(self, sum: Self::P) -> Self::P {
-        Products::carry(self, sum)
-    }
-
-    #[inline(always)]
-    fn finish(self, sum: Self::P) -> Self::I {
-        Products::finish(self, sum)
     }
 
     #[inline(always)]

@@ -23,14 +23,50 @@ use std::arch::x86_64::{
 use foretoken_tensor::arithmetic::BF16_MIN;
 use half::{bf16, f16};
 
-use super::{LANES, Simd};
+use super::{LANES, Products, Simd};
 use crate::isa::Avx512;
 
-impl Simd for Avx512 {
-    type F = __m512;
+impl Products for Avx512 {
     type I = __m512i;
     type B = __m512i;
     type P = __m512i;
+
+    #[inline(always)]
+    fn start(self, value: i32) -> Self::P {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        let x = i32::from_ne_bytes(x.map(i8::cast_unsigned));
+        // SAFETY: the token proves AVX-512 VNNI. The instruction sums in 32 bits without saturating.
+        unsafe { _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(x)) }
+    }
+
+    #[inline(always)]
+    fn start_bytes(self, x_sum: i32) -> Self::P {
+        self.start(-128 * x_sum)
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        self.dot(sum, weights, x)
+    }
+
+    #[inline(always)]
+    fn carry(self, sum: Self::P) -> Self::P {
+        sum
+    }
+
+    #[inline(always)]
+    fn finish(self, sum: Self::P) -> Self::I {
+        sum
+    }
+}
+
+impl Simd for Avx512 {
+    type F = __m512;
 
     const FLOAT_TILE: usize = 16;
     const DOT_ROWS: usize = 8;
@@ -263,39 +299,6 @@ impl Simd for Avx512 {
             };
             _mm512_or_si512(low, _mm512_and_si512(shifted, _mm512_set1_epi8(mask)))
         }
-    }
-
-    #[inline(always)]
-    fn start(self, value: i32) -> Self::P {
-        // SAFETY: the token proves AVX-512.
-        unsafe { _mm512_set1_epi32(value) }
-    }
-
-    #[inline(always)]
-    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-        let x = i32::from_ne_bytes(x.map(i8::cast_unsigned));
-        // SAFETY: the token proves AVX-512 VNNI. The instruction sums in 32 bits without saturating.
-        unsafe { _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(x)) }
-    }
-
-    #[inline(always)]
-    fn start_bytes(self, x_sum: i32) -> Self::P {
-        self.start(-128 * x_sum)
-    }
-
-    #[inline(always)]
-    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-        self.dot(sum, weights, x)
-    }
-
-    #[inline(always)]
-    fn carry(self, sum: Self::P) -> Self::P {
-        sum
-    }
-
-    #[inline(always)]
-    fn finish(self, sum: Self::P) -> Self::I {
-        sum
     }
 
     #[inline(always)]

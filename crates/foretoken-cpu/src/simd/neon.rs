@@ -21,7 +21,7 @@ use std::arch::asm;
 use foretoken_tensor::arithmetic::BF16_MIN;
 use half::{bf16, f16};
 
-use super::{LANES, Simd};
+use super::{LANES, Products, Simd};
 use crate::isa::{DotProd, I8mm, Neon};
 
 /// Applies an intrinsic to all four registers.
@@ -32,25 +32,6 @@ macro_rules! four {
     };
 }
 
-/// What the levels differ in: products of bytes.
-pub(crate) trait Products: Copy {
-    /// Sixteen sums on their way.
-    type P: Copy;
-
-    /// As [`Simd::start`].
-    fn start(self, value: i32) -> Self::P;
-    /// As [`Simd::dot`], with `x` in every lane.
-    fn dot(self, sum: Self::P, weights: [uint8x16_t; 4], x: int8x16_t) -> Self::P;
-    /// As [`Simd::start_bytes`].
-    fn start_bytes(self, x_sum: i32) -> Self::P;
-    /// As [`Simd::dot_bytes`].
-    fn dot_bytes(self, sum: Self::P, weights: [uint8x16_t; 4], x: int8x16_t) -> Self::P;
-    /// As [`Simd::carry`].
-    fn carry(self, sum: Self::P) -> Self::P;
-    /// As [`Simd::finish`].
-    fn finish(self, sum: Self::P) -> [int32x4_t; 4];
-}
-
 /// Sums of plain NEON: of every other product of a lane in 16 bits, and of all before in 32.
 #[derive(Clone, Copy)]
 pub(crate) struct Sums {
@@ -59,6 +40,8 @@ pub(crate) struct Sums {
 }
 
 impl Products for Neon {
+    type I = [int32x4_t; 4];
+    type B = [uint8x16_t; 4];
     type P = Sums;
 
     #[inline(always)]
@@ -68,7 +51,8 @@ impl Products for Neon {
     }
 
     #[inline(always)]
-    fn dot(self, mut sum: Sums, weights: [uint8x16_t; 4], x: int8x16_t) -> Sums {
+    fn dot(self, mut sum: Sums, weights: Self::B, x: [i8; 4]) -> Sums {
+        let x = everywhere(x);
         for (sum, weights) in sum.narrow.iter_mut().zip(weights) {
             // SAFETY: the token proves NEON.
             unsafe {
@@ -82,16 +66,17 @@ impl Products for Neon {
 
     #[inline(always)]
     fn start_bytes(self, _x_sum: i32) -> Sums {
-        Products::start(self, 0)
+        self.start(0)
     }
 
     /// Two products just fit 16 bits: `2 * 128 * 127`.
     #[inline(always)]
-    fn dot_bytes(self, mut sum: Sums, weights: [uint8x16_t; 4], x: int8x16_t) -> Sums {
-        let weights = signed(weights);
+    fn dot_bytes(self, mut sum: Sums, weights: Self::B, x: [i8; 4]) -> Sums {
+        let x = everywhere(x);
         for (sum, weights) in sum.wide.iter_mut().zip(weights) {
             // SAFETY: the token proves NEON.
             unsafe {
+                let weights = signed(weights);
                 let low = vmull_s8(vget_low_s8(weights), vget_low_s8(x));
                 *sum = vpadalq_s16(*sum, vpaddq_s16(low, vmull_high_s8(weights, x)));
             }
@@ -101,11 +86,11 @@ impl Products for Neon {
 
     #[inline(always)]
     fn carry(self, sum: Sums) -> Sums {
-        Sums { wide: Products::finish(self, sum), ..Products::start(self, 0) }
+        Sums { wide: self.finish(sum), ..self.start(0) }
     }
 
     #[inline(always)]
-    fn finish(self, sum: Sums) -> [int32x4_t; 4] {
+    fn finish(self, sum: Sums) -> Self::I {
         let mut wide = sum.wide;
         for (wide, [low, high]) in wide.iter_mut().zip(sum.narrow) {
             // SAFETY: the token proves NEON.
@@ -119,8 +104,10 @@ impl Products for Neon {
 
 /// Levels that add four products of bytes to a lane at once differ in the signs these may have.
 macro_rules! products {
-    ($level:ident, $start_bytes:expr, $dot_bytes:expr) => {
+    ($level:ident, $start_bytes:expr, $dot_bytes:ident) => {
         impl Products for $level {
+            type I = [int32x4_t; 4];
+            type B = [uint8x16_t; 4];
             type P = [int32x4_t; 4];
 
             #[inline(always)]
@@ -130,19 +117,19 @@ macro_rules! products {
             }
 
             #[inline(always)]
-            fn dot(self, sum: Self::P, weights: [uint8x16_t; 4], x: int8x16_t) -> Self::P {
+            fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
                 let weights = four!(vreinterpretq_s8_u8, weights);
-                four!(sdot, sum, weights, [x; 4])
+                four!(sdot, sum, weights, [everywhere(x); 4])
             }
 
             #[inline(always)]
             fn start_bytes(self, x_sum: i32) -> Self::P {
-                Products::start(self, $start_bytes * x_sum)
+                self.start($start_bytes * x_sum)
             }
 
             #[inline(always)]
-            fn dot_bytes(self, sum: Self::P, weights: [uint8x16_t; 4], x: int8x16_t) -> Self::P {
-                $dot_bytes(sum, weights, x)
+            fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+                four!($dot_bytes, sum, weights, [everywhere(x); 4])
             }
 
             #[inline(always)]
@@ -151,26 +138,18 @@ macro_rules! products {
             }
 
             #[inline(always)]
-            fn finish(self, sum: Self::P) -> [int32x4_t; 4] {
+            fn finish(self, sum: Self::P) -> Self::I {
                 sum
             }
         }
     };
 }
 
-products!(DotProd, 0, |sum: Self::P, weights, x| {
-    let weights = signed(weights);
-    four!(sdot, sum, weights, [x; 4])
-});
-products!(I8mm, -128, |sum: Self::P, weights: [uint8x16_t; 4], x| {
-    four!(usdot, sum, weights, [x; 4])
-});
+products!(DotProd, 0, sdot_bytes);
+products!(I8mm, -128, usdot);
 
-impl<T: Products> Simd for T {
+impl<T: Products<I = [int32x4_t; 4], B = [uint8x16_t; 4]>> Simd for T {
     type F = [float32x4_t; 4];
-    type I = [int32x4_t; 4];
-    type B = [uint8x16_t; 4];
-    type P = T::P;
 
     const FLOAT_TILE: usize = 4;
     const DOT_ROWS: usize = 2;
@@ -389,36 +368,6 @@ impl<T: Products> Simd for T {
     }
 
     #[inline(always)]
-    fn start(self, value: i32) -> Self::P {
-        Products::start(self, value)
-    }
-
-    #[inline(always)]
-    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-        Products::dot(self, sum, weights, everywhere(x))
-    }
-
-    #[inline(always)]
-    fn start_bytes(self, x_sum: i32) -> Self::P {
-        Products::start_bytes(self, x_sum)
-    }
-
-    #[inline(always)]
-    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-        Products::dot_bytes(self, sum, weights, everywhere(x))
-    }
-
-    #[inline(always)]
-    fn carry(self, sum: Self::P) -> Self::P {
-        Products::carry(self, sum)
-    }
-
-    #[inline(always)]
-    fn finish(self, sum: Self::P) -> Self::I {
-        Products::finish(self, sum)
-    }
-
-    #[inline(always)]
     fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch never faults, and it changes neither memory nor flags.
         unsafe {
@@ -443,11 +392,9 @@ fn everywhere(x: [i8; 4]) -> int8x16_t {
 
 /// Bytes less 128.
 #[inline(always)]
-fn signed(weights: [uint8x16_t; 4]) -> [int8x16_t; 4] {
+fn signed(weights: uint8x16_t) -> int8x16_t {
     // SAFETY: called from levels whose token proves NEON.
-    let offset = unsafe { [vdupq_n_u8(128); 4] };
-    let flipped = four!(veorq_u8, weights, offset);
-    four!(vreinterpretq_s8_u8, flipped)
+    unsafe { vreinterpretq_s8_u8(veorq_u8(weights, vdupq_n_u8(128))) }
 }
 
 /// Adds to each lane its four products; the intrinsic is not stable.
@@ -467,6 +414,16 @@ unsafe fn sdot(mut sum: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_
         );
     }
     sum
+}
+
+/// As [`sdot`], with the weights less 128.
+///
+/// # Safety
+/// As [`sdot`].
+#[inline(always)]
+unsafe fn sdot_bytes(sum: int32x4_t, weights: uint8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: passed on.
+    unsafe { sdot(sum, signed(weights), x) }
 }
 
 /// As [`sdot`], with unsigned weights.

@@ -3,7 +3,7 @@
 use foretoken_tensor::arithmetic::round_bf16;
 use half::{bf16, f16};
 
-use super::{LANES, Simd};
+use super::{LANES, Products, Simd};
 use crate::isa::Portable;
 
 /// Applies a function lane by lane.
@@ -17,11 +17,49 @@ macro_rules! lanes {
     }};
 }
 
-impl Simd for Portable {
-    type F = [f32; LANES];
+impl Products for Portable {
     type I = [i32; LANES];
     type B = [u8; 4 * LANES];
     type P = [i32; LANES];
+
+    #[inline(always)]
+    fn start(self, value: i32) -> Self::P {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    fn dot(self, mut sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        for (lane, sum) in sum.iter_mut().enumerate() {
+            for (i, x) in x.iter().enumerate() {
+                *sum += i32::from(weights[4 * lane + i]) * i32::from(*x);
+            }
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn start_bytes(self, x_sum: i32) -> Self::P {
+        [-128 * x_sum; LANES]
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        self.dot(sum, weights, x)
+    }
+
+    #[inline(always)]
+    fn carry(self, sum: Self::P) -> Self::P {
+        sum
+    }
+
+    #[inline(always)]
+    fn finish(self, sum: Self::P) -> Self::I {
+        sum
+    }
+}
+
+impl Simd for Portable {
+    type F = [f32; LANES];
 
     const FLOAT_TILE: usize = 1;
     const DOT_ROWS: usize = 1;
@@ -179,41 +217,6 @@ impl Simd for Portable {
             *low |= shifted & mask.cast_unsigned();
         }
         low
-    }
-
-    #[inline(always)]
-    fn start(self, value: i32) -> Self::P {
-        [value; LANES]
-    }
-
-    #[inline(always)]
-    fn dot(self, mut sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-        for (lane, sum) in sum.iter_mut().enumerate() {
-            for (i, x) in x.iter().enumerate() {
-                *sum += i32::from(weights[4 * lane + i]) * i32::from(*x);
-            }
-        }
-        sum
-    }
-
-    #[inline(always)]
-    fn start_bytes(self, x_sum: i32) -> Self::P {
-        [-128 * x_sum; LANES]
-    }
-
-    #[inline(always)]
-    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-        self.dot(sum, weights, x)
-    }
-
-    #[inline(always)]
-    fn carry(self, sum: Self::P) -> Self::P {
-        sum
-    }
-
-    #[inline(always)]
-    fn finish(self, sum: Self::P) -> Self::I {
-        sum
     }
 
     #[inline(always)]
