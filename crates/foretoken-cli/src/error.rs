@@ -57,7 +57,12 @@ impl Error {
         }
         let text = error.render().to_string();
         if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            return Self::Usage("name a command; `foretoken --help` lists them".to_owned());
+            // The usage names the command up to its first placeholder.
+            let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
+            let words = usage.unwrap_or("foretoken").split(' ');
+            let command: Vec<_> = words.take_while(|word| !word.starts_with(['[', '<'])).collect();
+            let command = command.join(" ");
+            return Self::Usage(format!("name a command; `{command} --help` lists them"));
         }
         let told = text.lines().map(str::trim).filter(|line| {
             !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more")
