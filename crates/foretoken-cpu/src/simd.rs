@@ -22,7 +22,8 @@ use half::{bf16, f16};
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
-/// Products of bytes, in which levels of the same registers may differ.
+/// Products of bytes, in which levels of the same registers may differ. What is given serves levels whose
+/// [`Products::dot`] takes any unsigned byte and sums in 32 bits.
 pub(crate) trait Products: Copy {
     /// Sixteen i32.
     type I: Copy;
@@ -37,11 +38,20 @@ pub(crate) trait Products: Copy {
     /// [`Products::carry`] comes before sums of adjacent products leave 16 bits.
     fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P;
     /// Sums for [`Products::dot_bytes`], given the sum of all `x` to come.
-    fn start_bytes(self, x_sum: i32) -> Self::P;
+    #[inline(always)]
+    fn start_bytes(self, x_sum: i32) -> Self::P {
+        self.start(-128 * x_sum)
+    }
     /// Adds the products `(weight - 128) * x`, `x >= -127`, in the end exactly.
-    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P;
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        self.dot(sum, weights, x)
+    }
     /// Makes room in narrow sums.
-    fn carry(self, sum: Self::P) -> Self::P;
+    #[inline(always)]
+    fn carry(self, sum: Self::P) -> Self::P {
+        sum
+    }
     /// The sums.
     fn finish(self, sum: Self::P) -> Self::I;
 }

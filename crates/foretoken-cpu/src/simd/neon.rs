@@ -102,51 +102,61 @@ impl Products for Neon {
     }
 }
 
-/// Levels that add four products of bytes to a lane at once differ in the signs these may have.
-macro_rules! products {
-    ($level:ident, $start_bytes:expr, $dot_bytes:ident) => {
-        impl Products for $level {
-            type I = [int32x4_t; 4];
-            type B = [uint8x16_t; 4];
-            type P = [int32x4_t; 4];
+impl Products for DotProd {
+    type I = [int32x4_t; 4];
+    type B = [uint8x16_t; 4];
+    type P = [int32x4_t; 4];
 
-            #[inline(always)]
-            fn start(self, value: i32) -> Self::P {
-                // SAFETY: the token proves NEON.
-                unsafe { [vdupq_n_s32(value); 4] }
-            }
+    #[inline(always)]
+    fn start(self, value: i32) -> Self::P {
+        // SAFETY: the token proves NEON.
+        unsafe { [vdupq_n_s32(value); 4] }
+    }
 
-            #[inline(always)]
-            fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-                let weights = four!(vreinterpretq_s8_u8, weights);
-                four!(sdot, sum, weights, [everywhere(x); 4])
-            }
+    #[inline(always)]
+    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        let weights = four!(vreinterpretq_s8_u8, weights);
+        four!(sdot, sum, weights, [everywhere(x); 4])
+    }
 
-            #[inline(always)]
-            fn start_bytes(self, x_sum: i32) -> Self::P {
-                self.start($start_bytes * x_sum)
-            }
+    #[inline(always)]
+    fn start_bytes(self, _x_sum: i32) -> Self::P {
+        self.start(0)
+    }
 
-            #[inline(always)]
-            fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-                four!($dot_bytes, sum, weights, [everywhere(x); 4])
-            }
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        let weights = four!(signed, weights);
+        four!(sdot, sum, weights, [everywhere(x); 4])
+    }
 
-            #[inline(always)]
-            fn carry(self, sum: Self::P) -> Self::P {
-                sum
-            }
-
-            #[inline(always)]
-            fn finish(self, sum: Self::P) -> Self::I {
-                sum
-            }
-        }
-    };
+    #[inline(always)]
+    fn finish(self, sum: Self::P) -> Self::I {
+        sum
+    }
 }
 
-products!(DotProd, 0, sdot_bytes);
-products!(I8mm, -128, usdot);
+impl Products for I8mm {
+    type I = [int32x4_t; 4];
+    type B = [uint8x16_t; 4];
+    type P = [int32x4_t; 4];
+
+    #[inline(always)]
+    fn start(self, value: i32) -> Self::P {
+        // SAFETY: the token proves NEON.
+        unsafe { [vdupq_n_s32(value); 4] }
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
+        four!(usdot, sum, weights, [everywhere(x); 4])
+    }
+
+    #[inline(always)]
+    fn finish(self, sum: Self::P) -> Self::I {
+        sum
+    }
+}
 
 impl<T: Products<I = [int32x4_t; 4], B = [uint8x16_t; 4]>> Simd for T {
     type F = [float32x4_t; 4];
@@ -391,9 +401,12 @@ fn everywhere(x: [i8; 4]) -> int8x16_t {
 }
 
 /// Bytes less 128.
+///
+/// # Safety
+/// A token proves NEON.
 #[inline(always)]
-fn signed(weights: uint8x16_t) -> int8x16_t {
-    // SAFETY: called from levels whose token proves NEON.
+unsafe fn signed(weights: uint8x16_t) -> int8x16_t {
+    // SAFETY: passed on.
     unsafe { vreinterpretq_s8_u8(veorq_u8(weights, vdupq_n_u8(128))) }
 }
 
@@ -414,16 +427,6 @@ unsafe fn sdot(mut sum: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_
         );
     }
     sum
-}
-
-/// As [`sdot`], with the weights less 128.
-///
-/// # Safety
-/// As [`sdot`].
-#[inline(always)]
-unsafe fn sdot_bytes(sum: int32x4_t, weights: uint8x16_t, x: int8x16_t) -> int32x4_t {
-    // SAFETY: passed on.
-    unsafe { sdot(sum, signed(weights), x) }
 }
 
 /// As [`sdot`], with unsigned weights.

@@ -38,21 +38,6 @@ impl Products for Portable {
     }
 
     #[inline(always)]
-    fn start_bytes(self, x_sum: i32) -> Self::P {
-        [-128 * x_sum; LANES]
-    }
-
-    #[inline(always)]
-    fn dot_bytes(self, sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-        self.dot(sum, weights, x)
-    }
-
-    #[inline(always)]
-    fn carry(self, sum: Self::P) -> Self::P {
-        sum
-    }
-
-    #[inline(always)]
     fn finish(self, sum: Self::P) -> Self::I {
         sum
     }
