@@ -1,8 +1,9 @@
 //! The random numbers of the engine: a pure function of what a draw means, never of when it is made.
 //!
-//! Every number is one output of the counter-based generator Philox4x32-10 (Salmon, Moraes, Dror and
+//! Every number is an output of the counter-based generator Philox4x32-10 (Salmon, Moraes, Dror and
 //! Shaw, *Parallel random numbers: as easy as 1, 2, 3*, 2011), keyed by the seed and counted by
-//! (token, position, choice, domain). Nothing is stored between draws, so drafted and undrafted
+//! (token, position, choice, domain): its upper 32 bits, on which nearly every test ends, are a word of one
+//! block, its lower 32 the same word of another. Nothing is stored between draws, so drafted and undrafted
 //! decoding, and any order of work, see the same noise. This module does not know about rows, trees,
 //! batches or steps; under a step-dependent rule the caller derives a seed per step.
 
@@ -16,8 +17,11 @@ pub(crate) const MAX_GUMBEL: f64 = 36.75;
 /// Tokens hashed together, and skipped together where none can win.
 pub(crate) const CHUNK: usize = 256;
 
-/// Blocks that go through the rounds together.
+/// Blocks that go through the rounds together; four times as many tokens in a row share them.
 const LANES: usize = 16;
+
+/// Set in the domain's counter word where a block holds the lower halves of hashes.
+const LOWER: u32 = 1 << 31;
 
 /// Positions whose noise is kept; few drafts are deeper.
 const KEPT: usize = 16;
@@ -98,16 +102,19 @@ impl Noise {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PositionNoise {
     key: [u32; 2],
-    /// Counter words 1 to 3; word 0 is half the token.
+    /// Counter words 1 to 3; word 0 is the number of a block.
     words: [u32; 3],
 }
 
 impl PositionNoise {
-    /// 64 random bits: the low or the high half of a block that two neighbouring tokens share.
+    /// 64 random bits. Token `t` has word `t / 16 % 4` of block `t / 64 * 16 + t % 16`, so that words
+    /// of neighbouring blocks belong to neighbouring tokens.
     fn hash(&self, token: TokenId) -> u64 {
         let [position, choice, domain] = self.words;
-        let [a, b, c, d] = block([token / 2, position, choice, domain], self.key);
-        if token.is_multiple_of(2) { join(a, b) } else { join(c, d) }
+        let (lane, word) = (token % LANES as u32, token as usize / LANES % 4);
+        let number = token / (4 * LANES as u32) * LANES as u32 + lane;
+        let half = |domain| block([number, position, choice, domain], self.key)[word];
+        join(half(domain | LOWER), half(domain))
     }
 }
 
@@ -165,25 +172,26 @@ impl NoiseRows {
     }
 }
 
-/// Writes the upper 32 bits of the hashes of `CHUNK` tokens from the even token `first` on, and
-/// returns the largest.
+/// Writes the upper 32 bits of the hashes of `CHUNK` tokens from `first` on, the first token of a
+/// chunk, and returns the largest.
 ///
-/// Bound by vector multiplications, 18 per block and half as many tokens as there are 32-bit lanes,
-/// so it is compiled for the wider vectors too; integers are the same on all of them.
+/// Bound by vector multiplications, 18 per block and as many tokens as there are 32-bit lanes, so it
+/// is compiled for the wider vectors too; integers are the same on all of them.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 fn upper_words(noise: PositionNoise, first: TokenId, out: &mut [u32; CHUNK]) -> u32 {
-    debug_assert!(first.is_multiple_of(2), "a chunk starts with the first token of a block");
+    debug_assert!(first.is_multiple_of(CHUNK as u32), "chunks hold whole blocks");
     let mut largest = [0; LANES];
-    let (groups, _) = out.as_chunks_mut::<{ 2 * LANES }>();
-    for (group, block) in groups.iter_mut().zip((first / 2..).step_by(LANES)) {
+    let (groups, _) = out.as_chunks_mut::<{ 4 * LANES }>();
+    for (group, block) in groups.iter_mut().zip((first / 4..).step_by(LANES)) {
         let [position, choice, domain] = noise.words.map(|word| [u64::from(word); LANES]);
         let blocks = std::array::from_fn(|lane| u64::from(block) + lane as u64);
-        let [_, b, _, d] = philox4x32_10([blocks, position, choice, domain], noise.key);
-        for lane in 0..LANES {
-            let (even, odd) = (b[lane] as u32, d[lane] as u32);
-            largest[lane] = even.max(odd).max(largest[lane]);
-            group[2 * lane] = even;
-            group[2 * lane + 1] = odd;
+        let words = philox4x32_10([blocks, position, choice, domain], noise.key);
+        let (tokens, _) = group.as_chunks_mut::<LANES>();
+        for (tokens, words) in tokens.iter_mut().zip(words) {
+            for lane in 0..LANES {
+                tokens[lane] = words[lane] as u32;
+                largest[lane] = tokens[lane].max(largest[lane]);
+            }
         }
     }
     largest.into_iter().fold(0, u32::max)
@@ -195,13 +203,13 @@ fn upper_words(noise: PositionNoise, first: TokenId, out: &mut [u32; CHUNK]) -> 
 /// every x86-64 has, and the upper half of a word is never read. The caller takes lower halves.
 #[inline(always)]
 fn philox4x32_10<const N: usize>(mut words: [[u64; N]; 4], mut key: [u32; 2]) -> [[u64; N]; 4] {
-    const LOWER: u64 = 0xFFFF_FFFF;
+    const LOW_HALF: u64 = 0xFFFF_FFFF;
     for _ in 0..10 {
         let [k0, k1] = key.map(u64::from);
         let [w0, w1, w2, w3] = &mut words;
         for lane in 0..N {
-            let a = (w0[lane] & LOWER) * 0xD251_1F53;
-            let b = (w2[lane] & LOWER) * 0xCD9E_8D57;
+            let a = (w0[lane] & LOW_HALF) * 0xD251_1F53;
+            let b = (w2[lane] & LOW_HALF) * 0xCD9E_8D57;
             w0[lane] = (b >> 32) ^ w1[lane] ^ k0;
             w1[lane] = b;
             w2[lane] = (a >> 32) ^ w3[lane] ^ k1;

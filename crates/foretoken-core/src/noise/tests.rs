@@ -20,11 +20,16 @@ fn philox_gives_the_published_answers() {
 #[test]
 fn fields_sit_in_the_words_they_are_documented_to_sit_in() {
     let noise = Noise { seed: 0x299f_31d0_a409_3822, choice: 0x1319_8a2e };
-    let words = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, Domain::Residual.word()];
-    let [a, b, c, d] = block(words, [0xa409_3822, 0x299f_31d0]);
+    let key = [0xa409_3822, 0x299f_31d0];
+    let words = |number, half| {
+        let domain = Domain::Residual.word() | half;
+        block([number, 0x85a3_08d3, 0x1319_8a2e, domain], key)
+    };
     let hash = |token| noise.hash(Domain::Residual, 0x85a3_08d3, token);
-    assert_eq!(hash(2 * 0x243f_6a88), u64::from(b) << 32 | u64::from(a));
-    assert_eq!(hash(2 * 0x243f_6a88 + 1), u64::from(d) << 32 | u64::from(c));
+    for (token, number, word) in [(0, 0, 0), (5, 5, 0), (16, 0, 1), (63, 15, 3), (1_000, 248, 2)] {
+        let [upper, lower] = [0, LOWER].map(|half| u64::from(words(number, half)[word]));
+        assert_eq!(hash(token), upper << 32 | lower, "token {token}");
+    }
 }
 
 #[test]
