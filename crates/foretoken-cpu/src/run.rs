@@ -68,7 +68,7 @@ impl Run<'_> {
         match &self.program.ops()[index] {
             Op::Embed { table, out } => rows::embed(self, worker, *table, *out),
             Op::RmsNorm { input, weight, eps, out } => {
-                rows::rms_norm(self, worker, (*input, *out), *weight, *eps);
+                rows::rms_norm(self, worker, (index, [*input, *out]), *weight, *eps);
             }
             Op::HeadNorm { buffer, weight, eps } => {
                 rows::head_norm(self, worker, *buffer, *weight, *eps);
@@ -182,7 +182,7 @@ impl Job for Run<'_> {
         Some(if operates(phase) {
             self.operator_units(op, workers)
         } else {
-            linear::prepare_units(self, op, workers)
+            linear::prepare_units(self, phase / 2, workers)
         })
     }
 

@@ -81,8 +81,8 @@ fn generate() {
     quant "q8_0"
     kv "bf16"
     threads 1
-    text "\n    \"\"\"\n    Internal: https://"
-    tokens [282,498,282,690,2962,29,1348,908]
+    text "\n    \"\"\"\n    Returns the NOT-"
+    tokens [282,498,282,1604,276,434,3366,16]
     prompt_tokens 8
     finish_reason "length"
     stats.steps 8

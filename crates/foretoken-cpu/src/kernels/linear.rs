@@ -1,4 +1,5 @@
 //! Projections: quantise or round the input once if any weight asks for it, then all parts in one phase.
+//! A norm before them does the former with each row it writes.
 //!
 //! `[rows, inputs] x [outputs, inputs]^T`, weights in panels of sixteen outputs (see
 //! [`pack`](crate::pack)). Work is cut into units of up to four panels and all rows; a unit streams its
@@ -60,13 +61,21 @@ struct Unit<'a> {
     input: BufferId,
 }
 
-/// Units that [`prepare`] the input of products, if any weight asks for that.
-pub(crate) fn prepare_units(run: &Run<'_>, op: &Op, workers: usize) -> usize {
+/// Units that [`prepare`] the input of the operator at `index`, if any weight asks for that.
+pub(crate) fn prepare_units(run: &Run<'_>, index: usize, workers: usize) -> usize {
+    let op = &run.program.ops()[index];
     match (input(op), forms(run, op)) {
-        (Some(input), Forms { quantized, rounded }) if quantized || rounded => {
-            run.shares(input, workers)
-        }
-        _ => 0,
+        (Some(_), Forms { quantized: false, rounded: false }) | (None, _) => 0,
+        (Some(input), _) if index > 0 && norm_of(run, index - 1) == Some(input) => 0,
+        (Some(input), _) => run.shares(input, workers),
+    }
+}
+
+/// What the operator at `index` writes, if it is a norm: its rows are prepared as they are written.
+fn norm_of(run: &Run<'_>, index: usize) -> Option<BufferId> {
+    match run.program.ops()[index] {
+        Op::RmsNorm { out, .. } => Some(out),
+        _ => None,
     }
 }
 
@@ -79,10 +88,18 @@ pub(crate) fn input(op: &Op) -> Option<BufferId> {
 }
 
 /// What the weights of an operator read besides its input.
-#[derive(Default)]
-struct Forms {
+#[derive(Default, Clone, Copy)]
+pub(crate) struct Forms {
     quantized: bool,
     rounded: bool,
+}
+
+/// The forms in which the operator behind the norm at `index` reads what the norm writes.
+pub(crate) fn forms_behind(run: &Run<'_>, index: usize) -> Forms {
+    match run.program.ops().get(index + 1) {
+        Some(op) if input(op) == norm_of(run, index) => forms(run, op),
+        _ => Forms::default(),
+    }
 }
 
 fn forms(run: &Run<'_>, op: &Op) -> Forms {
@@ -100,15 +117,67 @@ fn forms(run: &Run<'_>, op: &Op) -> Forms {
     forms
 }
 
-/// Prepares a share of the input rows in the forms that the weights read.
+/// Prepares a share of the input rows in the forms that the weights read, split by groups.
 pub(crate) fn prepare(run: &Run<'_>, worker: &Worker<'_>, op: &Op) {
     let Some(input) = input(op) else { return };
-    let Forms { quantized, rounded } = forms(run, op);
-    if quantized {
-        quantize(run, worker, input);
+    let forms = forms(run, op);
+    let groups = groups(run, input);
+    let mut share = worker.share(run.rows(input) * groups);
+    while !share.is_empty() {
+        let (row, first) = (share.start / groups, share.start % groups);
+        let end = share.end.min((row + 1) * groups);
+        // SAFETY: the input is complete and no worker writes it in this phase; each group is prepared
+        // by the one worker whose share holds it.
+        unsafe { prepare_groups(run, forms, (input, row), first..first + end - share.start) };
+        share.start = end;
     }
-    if rounded {
-        round(run, worker, input);
+}
+
+/// Prepares a row.
+///
+/// # Safety
+/// The row is complete, and nobody else prepares it or reads its other forms in this phase.
+pub(crate) unsafe fn prepare_row(run: &Run<'_>, forms: Forms, (input, row): (BufferId, usize)) {
+    // SAFETY: passed on.
+    unsafe { prepare_groups(run, forms, (input, row), 0..groups(run, input)) }
+}
+
+/// Groups of a row, those that pad its last block included.
+fn groups(run: &Run<'_>, input: BufferId) -> usize {
+    run.activations.spec(input).width.next_multiple_of(LINE) / GROUP
+}
+
+/// Prepares some groups of a row.
+///
+/// # Safety
+/// As of [`prepare_row`], for these groups.
+unsafe fn prepare_groups(
+    run: &Run<'_>,
+    forms: Forms,
+    (input, row): (BufferId, usize),
+    groups: Range<usize>,
+) {
+    let width = run.activations.spec(input).width;
+    let columns = width.min(groups.start * GROUP)..width.min(groups.end * GROUP);
+    // SAFETY: passed on; the ranges are those of the groups.
+    unsafe {
+        let x = run.activations.read(input, row, columns.clone());
+        if forms.quantized {
+            let target = &run.activations.quantized;
+            let first = row * quantized_stride(width) / GROUP;
+            let groups = first + groups.start..first + groups.end;
+            (run.table.quantize)(Quantize {
+                x,
+                quants: target.values.part(groups.start * GROUP..groups.end * GROUP),
+                groups: target.groups.part(groups),
+            });
+        }
+        if forms.rounded {
+            let target = &run.activations.rounded;
+            let first = row * target.stride;
+            let pairs = first + columns.start / 2..first + columns.end.div_ceil(2);
+            (run.table.round)(x, target.pairs.part(pairs));
+        }
     }
 }
 
@@ -190,58 +259,6 @@ fn first_map(op: &Op) -> Option<&Affine> {
 /// Rows that share a sweep over the weights.
 pub(super) fn row_blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(ROWS).map(move |start| start..rows.min(start + ROWS))
-}
-
-/// Quantises a share of the input rows, split by groups.
-fn quantize(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
-    let width = run.activations.spec(input).width;
-    let groups = width.next_multiple_of(LINE) / GROUP;
-    let stride = quantized_stride(width);
-    let target = &run.activations.quantized;
-    let mut share = worker.share(run.rows(input) * groups);
-    while !share.is_empty() {
-        let row = share.start / groups;
-        let end = share.end.min((row + 1) * groups);
-        let first = share.start % groups;
-        // SAFETY: the input is complete and no worker writes it in this phase; each group is written
-        // by the one worker whose share holds it.
-        unsafe {
-            let columns = |group: usize| width.min(group * GROUP);
-            let from = row * stride + first * GROUP;
-            let to = from + (end - share.start) * GROUP;
-            (run.table.quantize)(Quantize {
-                x: run.activations.read(
-                    input,
-                    row,
-                    columns(first)..columns(first + end - share.start),
-                ),
-                quants: target.values.part(from..to),
-                groups: target.groups.part(from / GROUP..to / GROUP),
-            });
-        }
-        share.start = end;
-    }
-}
-
-/// Rounds a share of the input rows to pairs of bfloat16, split by groups.
-fn round(run: &Run<'_>, worker: &Worker<'_>, input: BufferId) {
-    let width = run.activations.spec(input).width;
-    let groups = width.div_ceil(GROUP);
-    let target = &run.activations.rounded;
-    let mut share = worker.share(run.rows(input) * groups);
-    while !share.is_empty() {
-        let (row, first) = (share.start / groups, share.start % groups);
-        let end = share.end.min((row + 1) * groups);
-        let columns = first * GROUP..width.min((end - row * groups) * GROUP);
-        let pairs =
-            row * target.stride + columns.start / 2..row * target.stride + columns.end.div_ceil(2);
-        // SAFETY: the input is complete and no worker writes it in this phase; each group is written
-        // by the one worker whose share holds it.
-        unsafe {
-            (run.table.round)(run.activations.read(input, row, columns), target.pairs.part(pairs));
-        }
-        share.start = end;
-    }
 }
 
 /// What a map makes of some rows, for the outputs of some panels, by row.

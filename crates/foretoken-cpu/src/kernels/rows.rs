@@ -5,6 +5,7 @@
 use foretoken_tensor::{BufferId, KvType, MatrixId, VectorId};
 use half::bf16;
 
+use super::linear;
 use crate::kv::KvElement;
 use crate::pool::Worker;
 use crate::run::Run;
@@ -20,22 +21,24 @@ pub(crate) fn embed(run: &Run<'_>, worker: &Worker<'_>, table: MatrixId, out: Bu
     }
 }
 
-/// A norm of each row, of `input` into `out`.
+/// A norm of each row, of `input` into `out`, and what the products of the operator behind it read.
 pub(crate) fn rms_norm(
     run: &Run<'_>,
     worker: &Worker<'_>,
-    (input, out): (BufferId, BufferId),
+    (op, [input, out]): (usize, [BufferId; 2]),
     weight: VectorId,
     eps: f32,
 ) {
     let width = run.activations.spec(input).width;
+    let forms = linear::forms_behind(run, op);
     let weight = &run.weights.vectors[weight.index()].0;
     for row in worker.share(run.rows(input)) {
         // SAFETY: nobody writes the input in this phase; a row of the output belongs to one share.
         unsafe {
-            let out = run.activations.write(out, row, 0..width);
-            out.copy_from_slice(run.activations.read(input, row, 0..width));
-            (run.table.norm)(out, weight, eps);
+            let to = run.activations.write(out, row, 0..width);
+            to.copy_from_slice(run.activations.read(input, row, 0..width));
+            (run.table.norm)(to, weight, eps);
+            linear::prepare_row(run, forms, (out, row));
         }
     }
 }

@@ -29,7 +29,7 @@ fn jobs(source: &ModelSource, domain: Domain, lengths: &[usize]) -> Vec<Job> {
     let samplings = samplings();
     let job = |(index, &length): (usize, &usize)| {
         let sampling = &samplings[(index / 3 + index) % samplings.len()];
-        let mut request = request(prompt(length, index as u64), sampling, 20 + index);
+        let mut request = request(prompt(length, index as u64), sampling, 28 + index);
         request.choice = (index % 2) as u32;
         request.end_of_text = if index % 3 == 1 { EndOfText::Ends } else { EndOfText::Ignored };
         let job = Job::new(&mut plain, request);
