@@ -6,7 +6,7 @@
 //! - everything is `f32` with subnormals kept; [`f32::mul_add`] is a fused multiply-add, and
 //!   nothing written as two operations may be fused, nor the reverse;
 //! - the order of every floating-point sum is fixed, either one chain ([`dot`], [`dot_pairs`]) or sixteen lanes
-//!   ([`LaneSum`]);
+//!   ([`LaneSum`]); only products with bfloat16 weights have two orders, and a backend has one of them ([`PairSum`]);
 //! - sums of integers are exact, so any instruction may compute them;
 //! - a vector tail uses the same formulas as the body.
 //!
@@ -23,6 +23,9 @@ pub const LANES: usize = 16;
 /// Values per activation group of the integer formats.
 pub const GROUP: usize = 32;
 
+/// Inputs of a block of [`dot_blocks`].
+pub const PAIR_BLOCK: usize = 32;
+
 /// Largest magnitude of a quantised activation.
 pub const QUANT_MAX: f32 = 127.0;
 
@@ -38,7 +41,7 @@ pub const EXP_MAX: f32 = 88.0;
 
 /// Below this a number that is rounded to bfloat16 becomes +0. Products of what remains are multiples
 /// of `2^-114`, so no partial sum of them is subnormal, and instructions that flush subnormals
-/// ([`add_pair`]) show no difference.
+/// ([`add_pair`], [`add_block`]) show no difference.
 pub const BF16_MIN: f32 = f32::from_bits(77 << 23);
 
 /// `log2(e)`.
@@ -79,12 +82,55 @@ pub fn add_pair(acc: f32, x: [f32; 2], w: [f32; 2]) -> f32 {
     x[0].mul_add(w[0], x[1].mul_add(w[1], acc))
 }
 
-/// `x · w` as one chain of pairs from +0: the product of bfloat16 weights with inputs, and of
+/// `x · w` as one chain of pairs from +0: a product of bfloat16 weights with inputs, and that of
 /// bfloat16 keys with queries. Both factors are rounded by [`round_bf16`].
 pub fn dot_pairs(x: &[f32], w: &[f32]) -> f32 {
     assert_eq!(x.len(), w.len(), "the factors of a dot product are of one length");
     let pair = |values: &[f32]| [values[0], values.get(1).copied().unwrap_or(0.0)];
     x.chunks(2).zip(w.chunks(2)).fold(0.0, |acc, (x, w)| add_pair(acc, pair(x), pair(w)))
+}
+
+/// One block of a product of bfloat16 pairs, at most [`PAIR_BLOCK`] inputs: the products of even and of odd
+/// index in a chain from +0 each, the sum of both chains, then that added to `acc`.
+///
+/// It is what `TDPBF16PS` computes for operands of [`round_bf16`] by the operation that Intel's manual (volume 2)
+/// gives; Intel's intrinsics guide writes one chain from `acc` instead.
+pub fn add_block(acc: f32, x: &[f32], w: &[f32]) -> f32 {
+    assert_eq!(x.len(), w.len(), "the factors of a block are of one length");
+    assert!(x.len() <= PAIR_BLOCK, "a block has at most 32 inputs");
+    let mut chains = [0.0; 2];
+    for (i, (&x, &w)) in x.iter().zip(w).enumerate() {
+        chains[i % 2] = x.mul_add(w, chains[i % 2]);
+    }
+    acc + (chains[0] + chains[1])
+}
+
+/// `x · w` by blocks in order from +0: the other product of bfloat16 weights with inputs. Both factors are
+/// rounded by [`round_bf16`].
+pub fn dot_blocks(x: &[f32], w: &[f32]) -> f32 {
+    assert_eq!(x.len(), w.len(), "the factors of a dot product are of one length");
+    let blocks = x.chunks(PAIR_BLOCK).zip(w.chunks(PAIR_BLOCK));
+    blocks.fold(0.0, |acc, (x, w)| add_block(acc, x, w))
+}
+
+/// The order in which a backend sums the products of bfloat16 weights with inputs, for every number of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PairSum {
+    /// [`dot_pairs`].
+    #[default]
+    Chain,
+    /// [`dot_blocks`], where matrix units sum that way.
+    Blocks,
+}
+
+impl PairSum {
+    /// `x · w` in this order.
+    pub fn dot(self, x: &[f32], w: &[f32]) -> f32 {
+        match self {
+            Self::Chain => dot_pairs(x, w),
+            Self::Blocks => dot_blocks(x, w),
+        }
+    }
 }
 
 /// One term of a product of an integer format: `fma(sum, weight_scale * activation_scale, acc)`,

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::arithmetic::PairSum;
 use crate::{BufferId, MatrixView, PackError, Program, RowSet, WeightFormat};
 
 /// Positions per KV block, and keys per attention chunk.
@@ -266,6 +267,11 @@ pub trait Backend: Send + Sync + 'static {
     /// Name of the backend and its kernel level, such as `cpu/avx512`; part of the domain in which
     /// text is reproducible.
     fn name(&self) -> String;
+
+    /// The order in which it sums products with bfloat16 weights, the one choice that the arithmetic leaves.
+    fn pair_sum(&self) -> PairSum {
+        PairSum::default()
+    }
 
     /// Packs a matrix into `format` (the view's own, or one it is converted to).
     ///

@@ -19,7 +19,7 @@ use crate::{
     WeightFormat, Weights, Write,
 };
 
-/// The scalar reference backend.
+/// The scalar reference backend. It sums products with bfloat16 weights as one chain.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reference;
 

@@ -100,6 +100,24 @@ fn pairs_take_the_odd_index_first() {
 }
 
 #[test]
+fn blocks_are_two_chains_from_zero() {
+    let (big, ones) = (1e20, [1.0; PAIR_BLOCK + 3]);
+    let sum = |x: &[f32]| PairSum::Blocks.dot(x, &ones[..x.len()]);
+    // The even chain loses its second term, the odd one keeps what a single chain would lose.
+    assert_eq!(sum(&[1.0, 1.0, big, 1.0, -big]), 2.0);
+    assert_eq!(PairSum::Chain.dot(&[1.0, 1.0, big, 1.0, -big], &ones[..5]), 0.0);
+    // The chains are summed before they meet the accumulator.
+    assert_eq!(add_block(-big, &[big, 1.0], &ones[..2]), 0.0);
+    assert_eq!(add_block(1.0, &[big, -big], &ones[..2]), 1.0);
+    // The 33rd input begins a block.
+    let mut x = [0.0; PAIR_BLOCK + 3];
+    (x[0], x[PAIR_BLOCK], x[PAIR_BLOCK + 2]) = (1.0, big, -big);
+    assert_eq!(sum(&x), 1.0);
+    (x[0], x[PAIR_BLOCK - 2], x[PAIR_BLOCK]) = (big, -big, 1.0);
+    assert_eq!(sum(&x[..=PAIR_BLOCK]), 1.0);
+}
+
+#[test]
 fn lanes_are_halved() {
     let mut sum = LaneSum::ZERO;
     for (i, v) in [(0, 1e8), (1, 1.0), (8, -1e8), (9, 1.0), (16, 4.0), (24, 4.0)] {

@@ -1,5 +1,5 @@
-//! The tests that every backend passes: bit equality with [`Reference`](crate::Reference), and row
-//! invariance.
+//! The tests that every backend passes: bit equality with [`Reference`](crate::Reference) in the backend's
+//! order of pairs ([`Backend::pair_sum`]), and row invariance.
 //!
 //! Each function runs deterministic random cases on a backend and panics with the first difference.
 //! A backend calls [`check`] from its own tests, once per kernel level, on a team: the backend with

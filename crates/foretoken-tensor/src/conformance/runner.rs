@@ -181,10 +181,11 @@ pub(super) struct Tandem<'a, B: Backend> {
 
 impl<'a, B: Backend> Tandem<'a, B> {
     pub(super) fn new(backend: &'a B, model: &'a Model, blocks: usize) -> Self {
-        Self {
-            ours: Runner::new(backend, model, blocks),
-            oracle: Runner::new(&Reference, model, blocks),
+        let mut oracle = Runner::new(&Reference, model, blocks);
+        for matrix in &mut oracle.weights.matrices {
+            matrix.set_pair_sum(backend.pair_sum());
         }
+        Self { ours: Runner::new(backend, model, blocks), oracle }
     }
 
     /// Runs a pass on both and compares every buffer and everything stored for its sequences.

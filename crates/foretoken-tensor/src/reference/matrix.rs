@@ -1,7 +1,7 @@
 //! Packed matrices of the reference: values, or groups of integers with a scale.
 
 use super::groups::{GroupInput, Groups};
-use crate::arithmetic::{dot, dot_pairs, round_bf16};
+use crate::arithmetic::{PairSum, dot, round_bf16};
 use crate::{MatrixView, PackError, WeightFormat};
 
 /// A weight matrix of [`Reference`](crate::Reference), `[rows, cols]`.
@@ -18,7 +18,7 @@ enum Weights {
     /// `f32`, `f16`: the exact values.
     Floats(Vec<f32>),
     /// `bf16`: the values, rounded.
-    Pairs(Vec<f32>),
+    Pairs(Vec<f32>, PairSum),
     /// The formats of integers.
     Groups(Groups),
 }
@@ -39,14 +39,14 @@ impl ReferenceMatrix {
         let mut bytes = vec![0; converter.row_bytes()];
         let mut weights = match format.spec().integers {
             Some(integers) => Weights::Groups(Groups::new(integers.group)),
-            None if format == WeightFormat::Bf16 => Weights::Pairs(Vec::new()),
+            None if format == WeightFormat::Bf16 => Weights::Pairs(Vec::new(), PairSum::default()),
             None => Weights::Floats(Vec::new()),
         };
         for row in 0..view.rows {
             converter.row(row, &mut bytes)?;
             match &mut weights {
                 Weights::Floats(values) => push_floats(format, &bytes, values),
-                Weights::Pairs(values) => {
+                Weights::Pairs(values, _) => {
                     let start = values.len();
                     push_floats(format, &bytes, values);
                     round(&mut values[start..]);
@@ -57,9 +57,16 @@ impl ReferenceMatrix {
         Ok(Self { rows: view.rows, cols: view.cols, weights })
     }
 
+    /// Sums pairs in another order than the default from now on.
+    pub(crate) fn set_pair_sum(&mut self, order: PairSum) {
+        if let Weights::Pairs(_, sum) = &mut self.weights {
+            *sum = order;
+        }
+    }
+
     pub(super) fn bytes(&self) -> usize {
         match &self.weights {
-            Weights::Floats(values) | Weights::Pairs(values) => size_of_val(values.as_slice()),
+            Weights::Floats(values) | Weights::Pairs(values, _) => size_of_val(values.as_slice()),
             Weights::Groups(groups) => groups.bytes(),
         }
     }
@@ -69,7 +76,7 @@ impl ReferenceMatrix {
         assert!(row < self.rows, "row {row} of a matrix of {} rows", self.rows);
         assert_eq!(out.len(), self.cols, "a decoded row has one value per column");
         match &self.weights {
-            Weights::Floats(values) | Weights::Pairs(values) => {
+            Weights::Floats(values) | Weights::Pairs(values, _) => {
                 out.copy_from_slice(&values[row * self.cols..][..self.cols]);
             }
             Weights::Groups(groups) => groups.decode_row(row, self.rows, out),
@@ -81,7 +88,7 @@ impl ReferenceMatrix {
         assert_eq!(x.len(), self.cols, "an input has one value per column");
         match &self.weights {
             Weights::Floats(_) => Input::Floats(x),
-            Weights::Pairs(_) => {
+            Weights::Pairs(..) => {
                 let mut x = x.to_vec();
                 round(&mut x);
                 Input::Pairs(x)
@@ -95,7 +102,7 @@ impl ReferenceMatrix {
         let of_output = output * self.cols..(output + 1) * self.cols;
         match (&self.weights, x) {
             (Weights::Floats(w), Input::Floats(x)) => dot(x, &w[of_output]),
-            (Weights::Pairs(w), Input::Pairs(x)) => dot_pairs(x, &w[of_output]),
+            (Weights::Pairs(w, sum), Input::Pairs(x)) => sum.dot(x, &w[of_output]),
             (Weights::Groups(w), Input::Groups(x)) => w.product(x, output, self.rows),
             _ => unreachable!("an input is prepared by the matrix that multiplies it"),
         }
