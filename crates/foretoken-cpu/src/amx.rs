@@ -138,6 +138,23 @@ impl Tiles {
             );
         }
     }
+
+    /// Adds to the f32 of tile `C` the products of the bfloat16 pairs of `A` and `B`, one block of
+    /// `arithmetic::add_block`.
+    ///
+    /// # Safety
+    /// As [`Self::multiply_bytes`].
+    #[inline(always)]
+    pub(crate) unsafe fn multiply_pairs<const C: usize, const A: usize, const B: usize>(&self) {
+        // SAFETY: passed on.
+        unsafe {
+            asm!(
+                "tdpbf16ps tmm{c}, tmm{a}, tmm{b}",
+                c = const C, a = const A, b = const B,
+                options(nostack, nomem),
+            );
+        }
+    }
 }
 
 impl Drop for Tiles {

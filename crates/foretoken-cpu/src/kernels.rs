@@ -7,6 +7,8 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx_dot;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx_pairs;
 pub(crate) mod attention;
 pub(crate) mod dot;
 pub(crate) mod exp;

@@ -3,7 +3,7 @@
 //! [`CpuBackend`] implements [`Backend`]. At construction it detects the instruction set, fills one table
 //! of function pointers and starts its threads; afterwards nothing is looked up and, once buffers have
 //! their size, nothing is allocated. Results equal `foretoken_tensor`'s arithmetic bit for bit at every
-//! level and for every number of threads.
+//! level and for every number of threads; levels differ in the order of bfloat16 products only ([`Backend::pair_sum`]).
 //!
 //! It is the only home of SIMD and of unsafe code but one file elsewhere. It reads no environment variable and
 //! knows no model.
@@ -31,6 +31,7 @@ mod table;
 
 use std::num::NonZeroUsize;
 
+use foretoken_tensor::arithmetic::PairSum;
 use foretoken_tensor::{
     Backend, BufferId, KvShape, MatrixView, Op, PackError, Pass, Program, Slot, WeightFormat,
     Weights,
@@ -47,7 +48,8 @@ use pool::Pool;
 use run::Run;
 use table::KernelTable;
 
-/// How a [`CpuBackend`] uses the machine. Neither option changes a bit of any result.
+/// How a [`CpuBackend`] uses the machine. Neither option changes a bit of any result, except that of products with
+/// bfloat16 weights, which [`Isa::Amx`] sums in another order than the other levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CpuOptions {
     /// Threads that compute, the caller's included.
@@ -109,6 +111,10 @@ impl Backend for CpuBackend {
 
     fn name(&self) -> String {
         format!("cpu/{}", self.table.isa)
+    }
+
+    fn pair_sum(&self) -> PairSum {
+        self.table.pair_sum
     }
 
     fn pack(&self, view: &MatrixView<'_>, format: WeightFormat) -> Result<CpuMatrix, PackError> {

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use foretoken_tensor::CHUNK;
-use foretoken_tensor::arithmetic::Softmax;
+use foretoken_tensor::arithmetic::{PairSum, Softmax};
 use half::f16;
 
 use crate::isa::Isa;
@@ -25,7 +25,11 @@ pub(crate) struct KernelTable {
     pub(crate) sweep_rows: usize,
     pub(crate) fma_f32: fn(Fma<'_, f32>),
     pub(crate) fma_f16: fn(Fma<'_, f16>),
+    /// Keys and values.
     pub(crate) fma_pairs: fn(Fma<'_, Pair>),
+    /// Weights, summed in the order of `pair_sum`.
+    pub(crate) weight_pairs: fn(Fma<'_, Pair>),
+    pub(crate) pair_sum: PairSum,
     pub(crate) dot_q8_0: fn(Dot<'_>),
     pub(crate) dot_q4_0: fn(Dot<'_>),
     pub(crate) dot_q4_k: fn(Dot<'_>),
@@ -93,6 +97,8 @@ macro_rules! level {
                 fma_f32,
                 fma_f16,
                 fma_pairs,
+                weight_pairs: fma_pairs,
+                pair_sum: PairSum::Chain,
                 dot_q8_0,
                 dot_q4_0,
                 dot_q4_k,

@@ -107,6 +107,19 @@ pub(crate) struct Fma<'a, W: Weight> {
     pub(crate) acc_stride: usize,
 }
 
+impl<W: Weight> Fma<'_, W> {
+    /// Checks that the operands have the extents that rows, panels and steps ask for; none is zero.
+    #[inline(always)]
+    pub(super) fn check(&self) {
+        let panel = extent(self.steps, self.w_step, LANES);
+        assert!(extent(self.rows, self.x_stride, self.steps) <= self.x.len(), "x holds every row");
+        assert!(extent(self.panels, self.w_panel, panel) <= self.w.len(), "w holds every panel");
+        let width = self.panels * LANES;
+        assert!(self.acc_stride >= width, "accumulator rows do not overlap");
+        assert!(extent(self.rows, self.acc_stride, width) <= self.acc.len(), "acc holds every row");
+    }
+}
+
 /// Starts to load every line of `bytes`.
 #[inline(always)]
 pub(crate) fn prefetch<S: Simd>(s: S, bytes: &[u8]) {
@@ -135,12 +148,7 @@ pub(crate) fn fma_by<S: Simd, W: Weight>(s: S, link: impl Link<S, W>, mut a: Fma
     if a.rows == 0 || a.panels == 0 || a.steps == 0 {
         return;
     }
-    let panel = extent(a.steps, a.w_step, LANES);
-    assert!(extent(a.rows, a.x_stride, a.steps) <= a.x.len(), "x holds every row");
-    assert!(extent(a.panels, a.w_panel, panel) <= a.w.len(), "w holds every panel");
-    let width = a.panels * LANES;
-    assert!(a.acc_stride >= width, "accumulator rows do not overlap");
-    assert!(extent(a.rows, a.acc_stride, width) <= a.acc.len(), "acc holds every row");
+    a.check();
     let mut row = 0;
     while row < a.rows {
         let left = a.rows - row;

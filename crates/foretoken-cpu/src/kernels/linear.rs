@@ -275,7 +275,7 @@ pub(super) fn multiply(
     match unit.matrix.format() {
         WeightFormat::F32 => floats(run.table.fma_f32, unit, values(run, unit), acc),
         WeightFormat::F16 => floats(run.table.fma_f16, unit, values(run, unit), acc),
-        WeightFormat::Bf16 => floats(run.table.fma_pairs, unit, pairs(run, unit), acc),
+        WeightFormat::Bf16 => floats(run.table.weight_pairs, unit, pairs(run, unit), acc),
         WeightFormat::Q8_0 => integers::<Q8_0>(run, run.table.dot_q8_0, (unit, next), acc),
         WeightFormat::Q4_0 => integers::<Q4_0>(run, run.table.dot_q4_0, (unit, next), acc),
         WeightFormat::Q4K => integers::<Q4K>(run, run.table.dot_q4_k, (unit, next), acc),

@@ -1,6 +1,6 @@
 //! Every kernel of every level this machine has, against the scalar specification, over odd sizes.
 
-use foretoken_tensor::arithmetic::{self, GROUP, LaneSum, Softmax};
+use foretoken_tensor::arithmetic::{self, GROUP, LaneSum, PAIR_BLOCK, PairSum, Softmax};
 use foretoken_tensor::{Block, CHUNK, WeightFormat};
 use half::{bf16, f16};
 
@@ -50,16 +50,17 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// A weight type beside the scalar link of its chain.
+/// A weight type beside the sum of inputs times weights that is specified for it. Rows of one number that
+/// equal it equal those of any other.
 fn check_fma<W: Weight>(
     kernel: fn(Fma<'_, W>),
     isa: Isa,
     input: fn(&mut Random) -> W::Input,
     weight: fn(&mut Random) -> W,
-    link: fn(f32, W::Input, W) -> f32,
+    sum: impl Fn(f32, &[(W::Input, W)]) -> f32,
 ) {
     let mut random = Random(1);
-    for rows in [1, 2, 3, 7, 8, 9, 15, 17] {
+    for rows in [1, 2, 3, 7, 8, 9, 15, 16, 17, 33, 34, 64, 65] {
         for (panels, steps) in [(1, 1), (2, 5), (3, 33), (4, 16), (5, 7), (7, 64)] {
             let (x_stride, w_step, acc_stride) = (steps + 3, LANES + 16, panels * LANES + 5);
             let w_panel = steps * w_step + 2;
@@ -70,10 +71,9 @@ fn check_fma<W: Weight>(
             for r in 0..rows {
                 for o in 0..panels * LANES {
                     let acc = &mut wanted[r * acc_stride + o];
-                    for k in 0..steps {
-                        let w = w[o / LANES * w_panel + k * w_step + o % LANES];
-                        *acc = link(*acc, x[r * x_stride + k], w);
-                    }
+                    let w = |k| w[o / LANES * w_panel + k * w_step + o % LANES];
+                    let terms: Vec<_> = (0..steps).map(|k| (x[r * x_stride + k], w(k))).collect();
+                    *acc = sum(*acc, &terms);
                 }
             }
             let mut acc = before;
@@ -100,23 +100,49 @@ fn check_fma<W: Weight>(
     }
 }
 
+/// The halves of pairs of inputs and weights, as f32.
+fn halves(terms: &[(u32, Pair)]) -> [Vec<f32>; 2] {
+    let input = |x: u32| [x as u16, (x >> 16) as u16].map(|half| bf16::from_bits(half).to_f32());
+    [
+        terms.iter().flat_map(|(x, _)| input(*x)).collect(),
+        terms.iter().flat_map(|(_, w)| w.map(bf16::to_f32)).collect(),
+    ]
+}
+
+fn chain_of_pairs(acc: f32, terms: &[(u32, Pair)]) -> f32 {
+    let [x, w] = halves(terms);
+    let (x, w) = (x.as_chunks().0, w.as_chunks().0);
+    x.iter().zip(w).fold(acc, |acc, (x, w)| arithmetic::add_pair(acc, *x, *w))
+}
+
+fn blocks_of_pairs(acc: f32, terms: &[(u32, Pair)]) -> f32 {
+    let [x, w] = halves(terms);
+    let blocks = x.chunks(PAIR_BLOCK).zip(w.chunks(PAIR_BLOCK));
+    blocks.fold(acc, |acc, (x, w)| arithmetic::add_block(acc, x, w))
+}
+
 #[test]
-fn float_tiles_are_one_chain_per_output() {
+fn float_tiles_sum_as_specified() {
     for table in tables() {
         let f32 = |random: &mut Random| random.value();
         let f16 = |random: &mut Random| f16::from_f32(random.value());
-        check_fma(table.fma_f32, table.isa, f32, f32, |acc, x, w| x.mul_add(w, acc));
-        check_fma(table.fma_f16, table.isa, f32, f16, |acc, x, w| x.mul_add(w.to_f32(), acc));
-        let link = |acc, x: u32, w: Pair| {
-            let x = [x as u16, (x >> 16) as u16].map(|half| bf16::from_bits(half).to_f32());
-            arithmetic::add_pair(acc, x, w.map(bf16::to_f32))
-        };
+        check_fma(table.fma_f32, table.isa, f32, f32, |acc, terms| {
+            terms.iter().fold(acc, |acc, (x, w)| x.mul_add(*w, acc))
+        });
+        check_fma(table.fma_f16, table.isa, f32, f16, |acc, terms| {
+            terms.iter().fold(acc, |acc, (x, w)| x.mul_add(w.to_f32(), acc))
+        });
         let pair = |random: &mut Random| [random.small(), random.small()];
         let bits = |random: &mut Random| {
             let [even, odd] = [random.small(), random.small()].map(|x| u32::from(x.to_bits()));
             even | odd << 16
         };
-        check_fma(table.fma_pairs, table.isa, bits, pair, link);
+        check_fma(table.fma_pairs, table.isa, bits, pair, chain_of_pairs);
+        let order = match table.pair_sum {
+            PairSum::Chain => chain_of_pairs,
+            PairSum::Blocks => blocks_of_pairs,
+        };
+        check_fma(table.weight_pairs, table.isa, bits, pair, order);
     }
 }
 

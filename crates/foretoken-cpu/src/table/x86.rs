@@ -1,6 +1,6 @@
 //! The tables of x86-64.
 
-use super::{CHUNK, Dot, Fma, KernelTable, Pair, Quantize, Range, Softmax, f16};
+use super::{CHUNK, Dot, Fma, KernelTable, Pair, PairSum, Quantize, Range, Softmax, f16};
 use crate::isa::{Amx, Avx2, Avx512, Avx512Bf16, AvxVnni, Isa};
 
 level!(avx2, Isa::Avx2, Avx2::assume(), #[target_feature(enable = "avx2,fma,f16c")]);
@@ -29,13 +29,14 @@ mod avx512_bf16 {
         fma_pairs(a: Fma<'_, Pair>) = pairs::fma_native
     );
 
-    pub(super) const TABLE: KernelTable = KernelTable { fma_pairs, ..avx512::TABLE };
+    pub(super) const TABLE: KernelTable =
+        KernelTable { fma_pairs, weight_pairs: fma_pairs, ..avx512::TABLE };
 }
 
 /// AVX-512 with the products on tiles.
 mod amx {
-    use super::{Amx, Dot, Isa, KernelTable, avx512_bf16};
-    use crate::kernels::{amx_dot, q4_0, q4_k, q5_k, q6_k, q8_0};
+    use super::{Amx, Dot, Fma, Isa, KernelTable, Pair, PairSum, avx512_bf16};
+    use crate::kernels::{amx_dot, amx_pairs, q4_0, q4_k, q5_k, q6_k, q8_0};
 
     macro_rules! on_tiles {
         ($($name:ident: $operands:ty = $kernel:path;)+) => {
@@ -47,12 +48,18 @@ mod amx {
                 $name(a: $operands) = $kernel
             );)+
 
-            pub(super) const TABLE: KernelTable =
-                KernelTable { isa: Isa::Amx, sweep_rows: usize::MAX, $($name,)+ ..avx512_bf16::TABLE };
+            pub(super) const TABLE: KernelTable = KernelTable {
+                isa: Isa::Amx,
+                sweep_rows: usize::MAX,
+                pair_sum: PairSum::Blocks,
+                $($name,)+
+                ..avx512_bf16::TABLE
+            };
         };
     }
 
     on_tiles! {
+        weight_pairs: Fma<'_, Pair> = amx_pairs::fma;
         dot_q8_0: Dot<'_> = amx_dot::dot::<q8_0::Q8_0>;
         dot_q4_0: Dot<'_> = amx_dot::dot::<q4_0::Q4_0>;
         dot_q4_k: Dot<'_> = amx_dot::dot::<q4_k::Q4K>;

@@ -1,0 +1,244 @@
+//! Products with bfloat16 weights on AMX, by `TDPBF16PS`, for every number of rows.
+//!
+//! Operands are those of [`fma`](super::fma) for pairs, whose panels are tiles as they lie: 16 pairs of inputs
+//! by 16 outputs. An output is a sum of `arithmetic::add_block` over blocks of 32 inputs in order, whatever the
+//! number of rows and a row's place among them, and may be cut between blocks. The chain of the other levels is
+//! another order, so no number of rows is left to them.
+//!
+//! Accumulators stay in tiles over all inputs: two tiles of rows by two panels, or one by four for up to 16
+//! rows. Tiles of rows have one height; where it does not divide the rows, the second tile begins before the
+//! first ends: both are loaded before either is stored, so what they share is written twice with the same
+//! bits. The inputs behind the last whole block are a sweep of their own with tiles of fewer inputs, since
+//! what lies behind a row and behind a panel is neither.
+//!
+//! Limits, by the manuals' figures, not measured: 16 cycles per product of whole tiles, 512 products of
+//! inputs a cycle where one `vdpbf16ps` has 32; a block of two by two takes 64 cycles and loads four tiles in
+//! 32. One row reads weights at 64 bytes a cycle, so memory is the limit there, and 64 rows at 16.
+
+use std::ops::Range;
+
+use foretoken_tensor::arithmetic::PAIR_BLOCK;
+
+use super::fma::Fma;
+use super::pairs::Pair;
+use crate::amx::{Shape, TILE_ROW, TILE_ROWS, Tiles};
+use crate::isa::Amx;
+use crate::simd::{LANES, Simd};
+
+/// Steps of a block.
+const BLOCK: usize = PAIR_BLOCK / 2;
+/// Steps by which weights are prefetched when no others are named as next: 4 KiB.
+const AHEAD: usize = 64;
+
+/// Runs the tile over all rows and panels.
+#[inline(always)]
+pub(crate) fn fma(proof: Amx, mut a: Fma<'_, Pair>) {
+    if a.rows == 0 || a.panels == 0 || a.steps == 0 {
+        return;
+    }
+    a.check();
+    let whole = a.steps / BLOCK * BLOCK;
+    if whole > 0 {
+        Sweep::new(proof, a.rows, 0..whole, BLOCK).run(&mut a);
+    }
+    if whole < a.steps {
+        Sweep::new(proof, a.rows, whole..a.steps, a.steps - whole).run(&mut a);
+    }
+}
+
+/// Some blocks of all rows and panels.
+struct Sweep {
+    proof: Amx,
+    /// 0 to 3 for sums, 4 and 5 for rows, 6 and 7 for weights.
+    tiles: Tiles,
+    /// Tiles that the rows fill, and the rows of each.
+    row_tiles: usize,
+    height: usize,
+    /// Whole blocks of `block` steps.
+    steps: Range<usize>,
+    block: usize,
+}
+
+impl Sweep {
+    #[inline(always)]
+    fn new(proof: Amx, rows: usize, steps: Range<usize>, block: usize) -> Self {
+        let row_tiles = rows.div_ceil(TILE_ROWS);
+        let height = rows.div_ceil(row_tiles);
+        let (sums, inputs, weights) = (
+            Shape { rows: height, bytes: TILE_ROW },
+            Shape { rows: height, bytes: block * size_of::<Pair>() },
+            Shape { rows: block, bytes: TILE_ROW },
+        );
+        let shapes = [sums, sums, sums, sums, inputs, inputs, weights, weights];
+        Self { proof, tiles: Tiles::configure(proof, shapes), row_tiles, height, steps, block }
+    }
+
+    /// The first row of a tile.
+    #[inline(always)]
+    fn row(&self, tile: usize, rows: usize) -> usize {
+        if tile == 0 { 0 } else { rows - (self.row_tiles - tile) * self.height }
+    }
+
+    #[inline(always)]
+    fn run(&self, a: &mut Fma<'_, Pair>) {
+        let width = if self.row_tiles == 1 { 4 } else { 2 };
+        for panel in (0..a.panels).step_by(width) {
+            for tile in (0..self.row_tiles).step_by(2) {
+                let at = (tile, panel);
+                // SAFETY: the extents of `a` were checked; these tiles of rows and panels are among them.
+                unsafe {
+                    match (self.row_tiles - tile, width.min(a.panels - panel)) {
+                        (1, 1) => self.add::<1, 1>(a, at),
+                        (1, 2) => self.add::<1, 2>(a, at),
+                        (1, 3) => self.add::<1, 3>(a, at),
+                        (1, _) => self.add::<1, 4>(a, at),
+                        (_, 1) => self.add::<2, 1>(a, at),
+                        _ => self.add::<2, 2>(a, at),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the blocks of `R` tiles of rows and `P` panels to their accumulators, and prefetches the share that
+    /// these rows have in what is read next.
+    ///
+    /// # Safety
+    /// The extents of `a` hold, and `R` tiles of rows and `P` panels from the given ones are among them.
+    #[inline(always)]
+    unsafe fn add<const R: usize, const P: usize>(
+        &self,
+        a: &mut Fma<'_, Pair>,
+        (tile, panel): (usize, usize),
+    ) {
+        let rows = [tile, tile + R - 1].map(|tile| self.row(tile, a.rows));
+        let panels = [0, 1, 2, 3].map(|p| (panel + p) * a.w_panel);
+        let x = rows.map(|row| a.x.as_ptr().wrapping_add(row * a.x_stride));
+        let w = panels.map(|panel| a.w.as_ptr().wrapping_add(panel));
+        let next = if a.next.is_empty() {
+            a.w.as_ptr().wrapping_add(AHEAD * a.w_step)
+        } else {
+            a.next.as_ptr()
+        };
+        let next = panels.map(|panel| next.wrapping_add(panel));
+        let sums = rows.map(|row| a.acc.as_mut_ptr().wrapping_add(row * a.acc_stride));
+        let sums = sums.map(|row| row.wrapping_add(panel * LANES));
+        let (parts, part) = (self.row_tiles.div_ceil(2), tile / 2);
+        let strides = [a.x_stride, a.w_step].map(|stride| stride * size_of::<Pair>());
+        // SAFETY: passed on; blocks lie within the steps, and a prefetch never faults.
+        unsafe {
+            self.load::<R, P>(sums, a.acc_stride);
+            for k in self.steps.clone().step_by(self.block) {
+                let first = (part * a.steps + k) / parts;
+                for line in first..first + self.block.div_ceil(parts) {
+                    for next in &next[..P] {
+                        self.proof.vectors().prefetch(next.wrapping_add(line * a.w_step).cast());
+                    }
+                }
+                let x = x.map(|x| x.wrapping_add(k).cast());
+                let w = w.map(|w| w.wrapping_add(k * a.w_step).cast());
+                self.multiply::<R, P>(x, w, strides);
+            }
+            self.store::<R, P>(sums, a.acc_stride);
+        }
+    }
+
+    /// One block.
+    ///
+    /// # Safety
+    /// As [`Self::add`], of the tiles' places in memory.
+    #[inline(always)]
+    unsafe fn multiply<const R: usize, const P: usize>(
+        &self,
+        x: [*const u8; 2],
+        w: [*const u8; 4],
+        [x_stride, w_stride]: [usize; 2],
+    ) {
+        let tiles = &self.tiles;
+        // SAFETY: passed on; the shapes agree.
+        unsafe {
+            tiles.load::<6>(w[0], w_stride);
+            tiles.load::<4>(x[0], x_stride);
+            tiles.multiply_pairs::<0, 4, 6>();
+            if P > 1 {
+                tiles.load::<7>(w[1], w_stride);
+                tiles.multiply_pairs::<1, 4, 7>();
+            }
+            if R == 2 {
+                tiles.load::<5>(x[1], x_stride);
+                tiles.multiply_pairs::<2, 5, 6>();
+                if P > 1 {
+                    tiles.multiply_pairs::<3, 5, 7>();
+                }
+            } else {
+                if P > 2 {
+                    tiles.load::<6>(w[2], w_stride);
+                    tiles.multiply_pairs::<2, 4, 6>();
+                }
+                if P > 3 {
+                    tiles.load::<7>(w[3], w_stride);
+                    tiles.multiply_pairs::<3, 4, 7>();
+                }
+            }
+        }
+    }
+
+    /// Reads the accumulators.
+    ///
+    /// # Safety
+    /// As [`Self::multiply`].
+    #[inline(always)]
+    unsafe fn load<const R: usize, const P: usize>(&self, sums: [*mut f32; 2], stride: usize) {
+        let [first, second, third, fourth] = places::<R, P>(sums);
+        let (tiles, stride) = (&self.tiles, stride * size_of::<f32>());
+        // SAFETY: passed on.
+        unsafe {
+            if let Some(at) = first {
+                tiles.load::<0>(at, stride);
+            }
+            if let Some(at) = second {
+                tiles.load::<1>(at, stride);
+            }
+            if let Some(at) = third {
+                tiles.load::<2>(at, stride);
+            }
+            if let Some(at) = fourth {
+                tiles.load::<3>(at, stride);
+            }
+        }
+    }
+
+    /// Writes the accumulators.
+    ///
+    /// # Safety
+    /// As [`Self::multiply`].
+    #[inline(always)]
+    unsafe fn store<const R: usize, const P: usize>(&self, sums: [*mut f32; 2], stride: usize) {
+        let [first, second, third, fourth] = places::<R, P>(sums);
+        let (tiles, stride) = (&self.tiles, stride * size_of::<f32>());
+        // SAFETY: passed on.
+        unsafe {
+            if let Some(at) = first {
+                tiles.store::<0>(at, stride);
+            }
+            if let Some(at) = second {
+                tiles.store::<1>(at, stride);
+            }
+            if let Some(at) = third {
+                tiles.store::<2>(at, stride);
+            }
+            if let Some(at) = fourth {
+                tiles.store::<3>(at, stride);
+            }
+        }
+    }
+}
+
+/// Where the sums of each tile lie: of two tiles of rows a pair of panels each, of one up to four.
+#[inline(always)]
+fn places<const R: usize, const P: usize>(sums: [*mut f32; 2]) -> [Option<*mut u8>; 4] {
+    [0, 1, 2, 3].map(|i| {
+        let (r, p) = if R == 2 { (i / 2, i % 2) } else { (0, i) };
+        (p < P).then(|| sums[r].wrapping_add(p * LANES).cast())
+    })
+}
