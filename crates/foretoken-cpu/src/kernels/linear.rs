@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use foretoken_tensor::arithmetic::GROUP;
+use foretoken_tensor::arithmetic::{GROUP, PAIR_BLOCK};
 use foretoken_tensor::{Affine, BufferId, Op, Projection, WeightFormat, Write};
 
 use super::dot::{Dot, LINE, Next, Quants};
@@ -32,6 +32,7 @@ const PANELS: usize = 4;
 const ROWS: usize = 64;
 /// Steps (inputs, or pairs of them) of float panels that all rows pass over before the next: 32 KiB of f32 in four panels.
 const FLOAT_CUT: usize = 128;
+const _: () = assert!((2 * FLOAT_CUT).is_multiple_of(PAIR_BLOCK), "a cut leaves blocks whole");
 /// Rows of the largest tile: that few pass over the weights about once.
 const TILE_ROWS: usize = 8;
 /// Bytes of weights that stay in the second-level cache for those.

@@ -65,7 +65,22 @@ pub fn check_invariance<B: Backend>(team: &[B], thoroughness: Thoroughness) {
 /// With the first difference.
 pub fn check_row_counts<B: Backend>(team: &[B], thoroughness: Thoroughness) {
     for round in thoroughness.cases(1) {
-        check_counts(team, &mut Rng::new(5002 + 1000 * round as u64));
+        let rng = &mut Rng::new(5002 + 1000 * round as u64);
+        for (number, case) in row_cases(packed_formats().len(), team.len()).into_iter().enumerate()
+        {
+            let [rows, format, kv, shape, extras, layers, logits, reach, form, place, member] =
+                case;
+            let features = [format, kv, shape, extras, layers, logits];
+            let transformer = transformer(features, REACHES[reach], number);
+            let model = transformer.build(rng);
+            let (rows, form) = (ROWS[rows], FORMS[form]);
+            let base = PLACES[place](rows);
+            let what = format!("{transformer:?}, base {base}, {rows} rows, {form:?}");
+            let mut strands = Strands::new(team, number, &model, rng, base + rows + 1);
+            strands.prefill(&what, rng, base);
+            let tree = Tree::random(rng, rows, form);
+            strands.check_tree(&what, rng, member, base, &tree);
+        }
     }
 }
 
@@ -139,7 +154,7 @@ fn check_bases<B: Backend>(
     }
 }
 
-/// Cases of [`check_counts`] as indices: rows, format, KV type and then pairwise shape, extras,
+/// Cases of [`check_row_counts`] as indices: rows, format, KV type and then pairwise shape, extras,
 /// layers, logits, reach, form, place and member of the team.
 pub(super) fn row_cases(formats: usize, team: usize) -> Vec<[usize; 11]> {
     let [shapes, extras, layers, logits] = FEATURES;
@@ -150,23 +165,6 @@ pub(super) fn row_cases(formats: usize, team: usize) -> Vec<[usize; 11]> {
         others[3],
     ];
     pairwise(sizes, full.len())
-}
-
-/// Trees of all row counts.
-fn check_counts<B: Backend>(team: &[B], rng: &mut Rng) {
-    for (number, case) in row_cases(packed_formats().len(), team.len()).into_iter().enumerate() {
-        let [rows, format, kv, shape, extras, layers, logits, reach, form, place, member] = case;
-        let features = [format, kv, shape, extras, layers, logits];
-        let transformer = transformer(features, REACHES[reach], number);
-        let model = transformer.build(rng);
-        let (rows, form) = (ROWS[rows], FORMS[form]);
-        let base = PLACES[place](rows);
-        let what = format!("{transformer:?}, base {base}, {rows} rows, {form:?}");
-        let mut strands = Strands::new(team, number, &model, rng, base + rows + 1);
-        strands.prefill(&what, rng, base);
-        let tree = Tree::random(rng, rows, form);
-        strands.check_tree(&what, rng, member, base, &tree);
-    }
 }
 
 /// The same text, fed in several ways.
