@@ -3,7 +3,7 @@
 //! `fma`, `pairs`, `dot`, `quantize`, `norm`, `rotate`, `swiglu`, `softmax` and `exp` are written once over
 //! [`Simd`](crate::simd::Simd) and compiled per level by [`table`](crate::table). `linear`, `attention`
 //! and `rows` cut the operators of a program into work for the threads and call the table; they hold no
-//! vector code.
+//! vector code. `amx_dot` and `amx_pairs` are the products on tiles.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx_dot;

@@ -221,7 +221,8 @@ fn bytes_row(sum: &mut [u8; ROW], left: &[u8], right: &[[u8; ROW]], signs: (Sign
 }
 
 /// One row of `TDPBF16PS`: the even and the odd products of an output in two chains from zero, their
-/// sum, then the sum with the accumulator.
+/// sum, then the sum with the accumulator. So the manual's operation; the intrinsics guide has one chain from
+/// the accumulator, and no machine was asked yet.
 fn pairs_row(sum: &mut [u8; ROW], left: &[u8], right: &[[u8; ROW]]) {
     let halves = |pair: [u8; 4]| [widen([pair[0], pair[1]]), widen([pair[2], pair[3]])];
     for n in 0..ROW / 4 {

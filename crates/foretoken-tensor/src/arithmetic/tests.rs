@@ -117,6 +117,26 @@ fn blocks_are_two_chains_from_zero() {
     assert_eq!(sum(&x[..=PAIR_BLOCK]), 1.0);
 }
 
+/// The bound that docs/kernels.md states: of 8192 products, a unit of the last place of their sum of magnitudes.
+#[test]
+fn both_orders_of_pairs_follow_f64() {
+    let mut state = 1u64;
+    let mut value = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        round_bf16((state >> 40) as f32 / (1 << 23) as f32 - 1.0)
+    };
+    for _ in 0..20 {
+        let [x, w] = [(); 2].map(|()| (0..8192).map(|_| value()).collect::<Vec<f32>>());
+        let terms = x.iter().zip(&w).map(|(x, w)| f64::from(*x) * f64::from(*w));
+        let (exact, size) = terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
+        for order in [PairSum::Chain, PairSum::Blocks] {
+            let error = (f64::from(order.dot(&x, &w)) - exact).abs();
+            assert!(error <= f64::from(f32::EPSILON) * size, "{order:?} is off by {error}");
+        }
+    }
+}
+
 #[test]
 fn lanes_are_halved() {
     let mut sum = LaneSum::ZERO;
