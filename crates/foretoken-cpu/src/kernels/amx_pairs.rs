@@ -8,8 +8,8 @@
 //! Accumulators stay in tiles over all inputs: two tiles of rows by two panels, or one by four for up to 16
 //! rows. Tiles of rows have one height; where it does not divide the rows, the second tile begins before the
 //! first ends: both are loaded before either is stored, so what they share is written twice with the same
-//! bits. The inputs behind the last whole block are a sweep of their own with tiles of fewer inputs, since
-//! what lies behind a row and behind a panel is neither.
+//! bits. Inputs behind the last whole block are a sweep of their own with tiles of that many, since what
+//! lies behind a row is not to be read.
 //!
 //! Limits, by the manuals' figures, not measured: 16 cycles per product of whole tiles, 512 products of
 //! inputs a cycle where one `vdpbf16ps` has 32; a block of two by two takes 64 cycles and loads four tiles in
@@ -54,7 +54,7 @@ struct Sweep {
     /// Tiles that the rows fill, and the rows of each.
     row_tiles: usize,
     height: usize,
-    /// Whole blocks of `block` steps.
+    /// A multiple of `block`, the steps of a product.
     steps: Range<usize>,
     block: usize,
 }
@@ -121,8 +121,8 @@ impl Sweep {
             a.next.as_ptr()
         };
         let next = panels.map(|panel| next.wrapping_add(panel));
-        let sums = rows.map(|row| a.acc.as_mut_ptr().wrapping_add(row * a.acc_stride));
-        let sums = sums.map(|row| row.wrapping_add(panel * LANES));
+        let acc = a.acc.as_mut_ptr();
+        let sums = rows.map(|row| acc.wrapping_add(row * a.acc_stride + panel * LANES));
         let (parts, part) = (self.row_tiles.div_ceil(2), tile / 2);
         let strides = [a.x_stride, a.w_step].map(|stride| stride * size_of::<Pair>());
         // SAFETY: passed on; blocks lie within the steps, and a prefetch never faults.
