@@ -1,6 +1,6 @@
 //! The kernels, one file each.
 //!
-//! `fma`, `pairs`, `dot`, `quantize`, `norm`, `rotate`, `swiglu`, `softmax` and `exp` are written once over
+//! `fma`, `gemm`, `pairs`, `dot`, `quantize`, `norm`, `rotate`, `swiglu`, `softmax` and `exp` are written once over
 //! [`Simd`](crate::simd::Simd) and compiled per level by [`table`](crate::table). `linear`, `attention`
 //! and `rows` cut the operators of a program into work for the threads and call the table; they hold no
 //! vector code. `amx_dot` and `amx_pairs` are the products on tiles.
@@ -13,6 +13,7 @@ pub(crate) mod attention;
 pub(crate) mod dot;
 pub(crate) mod exp;
 pub(crate) mod fma;
+pub(crate) mod gemm;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pairs;

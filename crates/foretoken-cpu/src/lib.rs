@@ -11,12 +11,15 @@
 //! - `os`, `isa`: the machine. `pool`, `memory`: threads and the memory they share.
 //! - `simd`: sixteen lanes on every level. `kernels`: one file per kernel. `table`: kernels per level.
 //! - `pack`, `kv`, `activations`: weights, keys and values, buffers. `run`: a pass. `sweep`: the roofline.
+//! - `gemm`, `each`: products of plain matrices and work on plain slices, for training.
 #![allow(unsafe_code, reason = "the home of SIMD; every block says why it is sound")]
 #![allow(clippy::inline_always, reason = "target features reach inlined code only, see `simd`")]
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod each;
+mod gemm;
 mod isa;
 mod kernels;
 mod kv;
@@ -38,6 +41,7 @@ use foretoken_tensor::{
 };
 
 pub use activations::CpuActivations;
+pub use gemm::{GemmScratch, Matrix, MatrixMut, Precision, Product};
 pub use isa::Isa;
 pub use kv::CpuKv;
 pub use os::{available_memory, default_threads, machine_name};

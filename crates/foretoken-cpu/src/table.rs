@@ -13,6 +13,7 @@ use half::f16;
 use crate::isa::Isa;
 use crate::kernels::dot::Dot;
 use crate::kernels::fma::Fma;
+use crate::kernels::gemm::{Interleave, Tile};
 use crate::kernels::pairs::Pair;
 use crate::kernels::quantize::Quantize;
 use crate::kernels::softmax::ToWeights;
@@ -30,6 +31,9 @@ pub(crate) struct KernelTable {
     /// Weights, summed in the order of `pair_sum`.
     pub(crate) weight_pairs: fn(Fma<'_, Pair>),
     pub(crate) pair_sum: PairSum,
+    pub(crate) gemm_f32: fn(Tile<'_, f32>),
+    pub(crate) gemm_pairs: fn(Tile<'_, Pair>),
+    pub(crate) interleave: fn(Interleave<'_>),
     pub(crate) dot_q8_0: fn(Dot<'_>),
     pub(crate) dot_q4_0: fn(Dot<'_>),
     pub(crate) dot_q4_k: fn(Dot<'_>),
@@ -59,11 +63,14 @@ macro_rules! level {
     ($module:ident, $isa:expr, $token:expr, $(#[$attribute:meta])?) => {
         mod $module {
             use super::*;
-            use crate::kernels::{dot, fma, norm, pairs, q4_0, q4_k, q5_k, q6_k, q8_0, quantize, rotate, softmax, swiglu};
+            use crate::kernels::{dot, fma, gemm, norm, pairs, q4_0, q4_k, q5_k, q6_k, q8_0, quantize, rotate, softmax, swiglu};
 
             level!(@kernel $token, $(#[$attribute])? fma_f32(a: Fma<'_, f32>) = fma::fma);
             level!(@kernel $token, $(#[$attribute])? fma_f16(a: Fma<'_, f16>) = fma::fma);
             level!(@kernel $token, $(#[$attribute])? fma_pairs(a: Fma<'_, Pair>) = fma::fma);
+            level!(@kernel $token, $(#[$attribute])? gemm_f32(a: Tile<'_, f32>) = gemm::gemm);
+            level!(@kernel $token, $(#[$attribute])? gemm_pairs(a: Tile<'_, Pair>) = gemm::gemm);
+            level!(@kernel $token, $(#[$attribute])? interleave(a: Interleave<'_>) = gemm::interleave);
             level!(@kernel $token, $(#[$attribute])? dot_q8_0(a: Dot<'_>) = dot::dot::<_, q8_0::Q8_0>);
             level!(@kernel $token, $(#[$attribute])? dot_q4_0(a: Dot<'_>) = dot::dot::<_, q4_0::Q4_0>);
             level!(@kernel $token, $(#[$attribute])? dot_q4_k(a: Dot<'_>) = dot::dot::<_, q4_k::Q4K>);
@@ -99,6 +106,9 @@ macro_rules! level {
                 fma_pairs,
                 weight_pairs: fma_pairs,
                 pair_sum: PairSum::Chain,
+                gemm_f32,
+                gemm_pairs,
+                interleave,
                 dot_q8_0,
                 dot_q4_0,
                 dot_q4_k,

@@ -1,6 +1,8 @@
 //! The tables of 64-bit Arm.
 
-use super::{CHUNK, Dot, Fma, KernelTable, Pair, PairSum, Quantize, Range, Softmax, f16};
+use super::{
+    CHUNK, Dot, Fma, Interleave, KernelTable, Pair, PairSum, Quantize, Range, Softmax, Tile, f16,
+};
 use crate::isa::{DotProd, I8mm, Isa, Neon};
 
 level!(neon, Isa::Neon, Neon::assume(), #[target_feature(enable = "neon")]);

@@ -1,6 +1,8 @@
 //! The tables of x86-64.
 
-use super::{CHUNK, Dot, Fma, KernelTable, Pair, PairSum, Quantize, Range, Softmax, f16};
+use super::{
+    CHUNK, Dot, Fma, Interleave, KernelTable, Pair, PairSum, Quantize, Range, Softmax, Tile, f16,
+};
 use crate::isa::{Amx, Avx2, Avx512, Avx512Bf16, AvxVnni, Isa};
 
 level!(avx2, Isa::Avx2, Avx2::assume(), #[target_feature(enable = "avx2,fma,f16c")]);
@@ -20,17 +22,22 @@ level!(
 );
 
 mod avx512_bf16 {
-    use super::{Avx512Bf16, Fma, KernelTable, Pair, avx512};
-    use crate::kernels::pairs;
+    use super::{Avx512Bf16, Fma, KernelTable, Pair, Tile, avx512};
+    use crate::kernels::{gemm, pairs};
 
     level!(
         @kernel Avx512Bf16::assume(),
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
         fma_pairs(a: Fma<'_, Pair>) = pairs::fma_native
     );
+    level!(
+        @kernel Avx512Bf16::assume(),
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
+        gemm_pairs(a: Tile<'_, Pair>) = gemm::gemm_native
+    );
 
     pub(super) const TABLE: KernelTable =
-        KernelTable { fma_pairs, weight_pairs: fma_pairs, ..avx512::TABLE };
+        KernelTable { fma_pairs, weight_pairs: fma_pairs, gemm_pairs, ..avx512::TABLE };
 }
 
 /// AVX-512 with the products on tiles.

@@ -1,0 +1,155 @@
+//! Products at odd sizes on every level, against f64 and against one thread.
+
+use std::num::NonZeroUsize;
+
+use half::bf16;
+
+use super::*;
+use crate::pool::Pool;
+
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+const WRITES: [Write; 2] = [Write::Store, Write::Add];
+/// (rows, inner, columns): tails of rows, links, panels, groups and blocks; more threads than rows.
+const SIZES: &[(usize, usize, usize)] =
+    &[(1, 1, 1), (3, 7, 5), (8, 2, 16), (9, 33, 31), (17, 385, 70), (130, 64, 33), (70, 777, 129)];
+
+fn backends(threads: usize) -> Vec<CpuBackend> {
+    let threads = NonZeroUsize::new(threads).expect("one or more");
+    let tables = KernelTable::all();
+    tables.into_iter().map(|table| CpuBackend { table, pool: Pool::new(threads) }).collect()
+}
+
+/// Values of both signs and several magnitudes.
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let unit = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        unit * [0.01, 1.0, 30.0][(state >> 5) as usize % 3]
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// A matrix of this shape, stored as it is or transposed.
+fn matrix(values: &[f32], rows: usize, columns: usize, transposed: bool) -> Matrix<'_> {
+    if transposed { Matrix::new(values, rows).transposed() } else { Matrix::new(values, columns) }
+}
+
+fn rounded(value: f32, precision: Precision) -> f64 {
+    f64::from(match precision {
+        Precision::F32 => value,
+        Precision::Bf16 => bf16::from_f32(value).to_f32(),
+    })
+}
+
+/// The product and the sum of its terms' magnitudes, in f64.
+fn oracle(a: &Matrix<'_>, b: &Matrix<'_>, at: (usize, usize), precision: Precision) -> (f64, f64) {
+    let value = |m: &Matrix<'_>, row, column| {
+        let (row_step, column_step) = m.steps();
+        rounded(m.values()[row * row_step + column * column_step], precision)
+    };
+    let terms = (0..a.columns()).map(|k| value(a, at.0, k) * value(b, k, at.1));
+    terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()))
+}
+
+#[test]
+fn products_are_those_of_f64_on_every_level_in_every_order() {
+    for backend in backends(2) {
+        let mut scratch = GemmScratch::default();
+        for &(m, k, n) in SIZES {
+            let (a, b, before) = (values(m * k, 1), values(k * n, 2), values(m * n, 3));
+            for order in 0..8 {
+                let (precision, write) = (PRECISIONS[order & 1], WRITES[order >> 1 & 1]);
+                for (a_transposed, b_transposed) in
+                    [(false, false), (false, true), (true, false), (true, true)]
+                {
+                    let (a, b) = (matrix(&a, m, k, a_transposed), matrix(&b, k, n, b_transposed));
+                    let mut got = before.clone();
+                    let out = MatrixMut::new(&mut got, n);
+                    backend.multiply(&mut scratch, Product { a, b, out, write, precision });
+                    for row in 0..m {
+                        for column in 0..n {
+                            let index = row * n + column;
+                            let old = if write == Write::Add { before[index] } else { 0.0 };
+                            let (sum, size) = oracle(&a, &b, (row, column), precision);
+                            let error = f64::from(got[index]) - sum - f64::from(old);
+                            let bound = 1e-6 * (size + f64::from(old.abs()) + 1e-30);
+                            assert!(
+                                error.abs() <= bound,
+                                "{} {m} x {k} x {n} {precision:?} {write:?} transposed \
+                                 {a_transposed} {b_transposed} at {row}, {column}: {error:e}",
+                                backend.isa()
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bits_depend_on_neither_threads_nor_level() {
+    for &(m, k, n) in SIZES {
+        let (a, b, before) = (values(m * k, 4), values(k * n, 5), values(m * n, 6));
+        for precision in PRECISIONS {
+            let mut wanted: Option<Vec<f32>> = None;
+            for threads in [1, 2, 3, 5] {
+                for backend in backends(threads) {
+                    let mut got = before.clone();
+                    let out = MatrixMut::new(&mut got, n);
+                    let (a, b) = (matrix(&a, m, k, true), matrix(&b, k, n, false));
+                    let product = Product { a, b, out, write: Write::Add, precision };
+                    backend.multiply(&mut GemmScratch::default(), product);
+                    let wanted = wanted.get_or_insert_with(|| got.clone());
+                    assert!(
+                        got.iter().map(|v| v.to_bits()).eq(wanted.iter().map(|v| v.to_bits())),
+                        "{} with {threads} threads, {m} x {k} x {n} {precision:?}",
+                        backend.isa()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_of_columns_and_of_stored_matrices_are_their_parts() {
+    let (m, k, n) = (21, 70, 40);
+    let (a, b) = (values(m * k, 7), values(k * n, 8));
+    let (a, b) = (Matrix::new(&a, k), Matrix::new(&b, n));
+    for backend in backends(1) {
+        for precision in PRECISIONS {
+            let mut scratch = GemmScratch::default();
+            let mut whole = vec![0.0; 9 * n];
+            let (left, out) = (a.block(5..14, 3..k), MatrixMut::new(&mut whole, n));
+            let (right, write) = (b.block(3..k, 0..n), Write::Store);
+            backend.multiply(&mut scratch, Product { a: left, b: right, out, write, precision });
+            let mut parts = vec![f32::NAN; 9 * n];
+            let mut first = 0;
+            for out in MatrixMut::new(&mut parts, n).column_blocks(17) {
+                let right = right.block(0..k - 3, first..first + out.columns());
+                first += out.columns();
+                let product = Product { a: left, b: right, out, write, precision };
+                backend.multiply_alone(&mut scratch, product);
+            }
+            assert_eq!(whole, parts);
+        }
+    }
+}
+
+#[test]
+fn nothing_to_sum_is_zero_and_nothing_to_write_is_nothing() {
+    for backend in backends(2) {
+        let (mut out, values) = ([1.0, 2.0], [3.0, 4.0]);
+        let empty = Matrix::new(&values, 2).block(0..1, 0..0);
+        let right = Matrix::new(&values, 2).block(0..0, 0..2);
+        for (write, wanted) in [(Write::Add, [1.0, 2.0]), (Write::Store, [0.0; 2])] {
+            let out_view = MatrixMut::new(&mut out, 2);
+            let precision = Precision::F32;
+            let product = Product { a: empty, b: right, out: out_view, write, precision };
+            backend.multiply(&mut GemmScratch::default(), product);
+            assert_eq!(out, wanted);
+        }
+    }
+}
