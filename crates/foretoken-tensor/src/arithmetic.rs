@@ -226,6 +226,7 @@ pub fn rms_factor(x: &[f32], eps: f32) -> f32 {
 /// Exactly +0 below [`EXP_MIN`], exactly 1 at zero, never above its value at [`EXP_MAX`], NaN of a
 /// NaN. With `n = round_ties_even(x * LOG2E)` and `r = x - n ln 2` (two fused steps, the first
 /// exact), it is the polynomial in `r` by fused Horner steps, times `2^n` put together from bits.
+#[inline]
 pub fn exp(x: f32) -> f32 {
     if x < EXP_MIN {
         return 0.0;

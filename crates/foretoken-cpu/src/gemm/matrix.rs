@@ -53,6 +53,15 @@ impl<'a> Matrix<'a> {
         Self { values, rows: rows.len(), columns: columns.len(), ..self }
     }
 
+    /// A row whose values are neighbours.
+    ///
+    /// # Panics
+    /// If the matrix is transposed, or has no such row.
+    pub fn row(&self, row: usize) -> &'a [f32] {
+        assert!(self.column_step == 1 && row < self.rows, "a row of the matrix as stored");
+        &self.values[row * self.row_step..][..self.columns]
+    }
+
     /// Values between a row's neighbours, and between a column's; one of them is 1.
     pub(super) fn steps(&self) -> (usize, usize) {
         (self.row_step, self.column_step)

@@ -1,0 +1,74 @@
+//! Where operators compute: the threads, the precision of products and the scratch they share.
+
+use foretoken_cpu::{
+    CpuBackend, CpuOptions, GemmScratch, Matrix, MatrixMut, Precision, Product,
+};
+use foretoken_tensor::Write;
+
+use crate::operators::AttentionScratch;
+
+/// Rows of one item of work: it decides how partial sums over rows are cut, so it never depends on threads.
+pub(crate) const ROWS: usize = 32;
+
+/// The machine as operators see it.
+///
+/// Every result is a function of inputs and precision: of no number of threads, and of nothing that was
+/// computed before.
+#[derive(Debug)]
+pub struct Compute {
+    backend: CpuBackend,
+    precision: Precision,
+    scratch: GemmScratch,
+    /// One per thread.
+    attention: Vec<AttentionScratch>,
+}
+
+impl Compute {
+    /// Starts the threads.
+    pub fn new(options: CpuOptions, precision: Precision) -> Self {
+        let backend = CpuBackend::new(options);
+        let attention = (0..backend.threads()).map(|_| AttentionScratch::default()).collect();
+        Self { backend, precision, scratch: GemmScratch::default(), attention }
+    }
+
+    /// The precision of products.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The threads and their kernels.
+    pub fn backend(&self) -> &CpuBackend {
+        &self.backend
+    }
+
+    /// `out = a · b`, or `out += a · b`; `out` is dense.
+    ///
+    /// # Panics
+    /// If the shapes do not fit one another.
+    pub fn multiply(&mut self, a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], write: Write) {
+        let (out, precision) = (MatrixMut::new(out, b.columns()), self.precision);
+        self.backend.multiply(&mut self.scratch, Product { a, b, out, write, precision });
+    }
+
+    /// Calls `work` for each item, on any thread.
+    pub(crate) fn each<T: Send>(
+        &self,
+        items: impl Iterator<Item = T>,
+        work: impl Fn(&mut T) + Sync,
+    ) {
+        self.backend.each(&mut items.collect::<Vec<_>>(), work);
+    }
+
+    /// As [`Self::each`], with the scratch of the thread.
+    pub(crate) fn each_attention<T: Send>(
+        &mut self,
+        items: impl Iterator<Item = T>,
+        work: impl Fn(&CpuBackend, Precision, &mut AttentionScratch, &mut T) + Sync,
+    ) {
+        let (backend, precision) = (&self.backend, self.precision);
+        let mut items: Vec<_> = items.collect();
+        backend.each_with(&mut self.attention, &mut items, |scratch, item| {
+            work(backend, precision, scratch, item);
+        });
+    }
+}

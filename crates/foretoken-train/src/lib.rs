@@ -1,0 +1,19 @@
+//! Training of small models and drafting heads: backward passes, losses and the optimiser.
+//!
+//! A [`Llama`] owns its [`Parameters`] and activations; [`Llama::step`] computes the loss of a [`Batch`] and adds
+//! its gradients, [`AdamW::update`] takes them. Operators are explicit functions over slices, so a head
+//! that is trained beside a model is written with the same ones. [`Compute`] says on how many threads and in what
+//! precision; equal seeds give equal bits on any number of threads.
+//!
+//! This crate reads no text, prints nothing and knows no drafter.
+
+#![forbid(unsafe_code)]
+
+mod compute;
+mod loss;
+pub mod operators;
+mod vector;
+
+pub use compute::Compute;
+pub use foretoken_cpu::{CpuOptions, Precision};
+pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};

@@ -1,0 +1,195 @@
+//! Losses of an output matrix: cross-entropy with targets, and with the distribution of a teacher.
+//!
+//! Logits exist for a block of rows at a time, whatever the vocabulary. A row's loss has a weight, zero for rows
+//! that are masked; the caller scales weights, so that a batch in pieces is the batch.
+
+use foretoken_core::TokenId;
+use foretoken_cpu::Matrix;
+use foretoken_tensor::Write;
+
+use crate::compute::Compute;
+use crate::vector;
+
+/// Logits that exist at once.
+const LOGITS: usize = 4 << 20;
+
+/// The loss of rows of hidden states under an output matrix.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadLoss<'a> {
+    /// `[rows][width]`.
+    pub hidden: &'a [f32],
+    /// `[vocab][width]`.
+    pub head: &'a [f32],
+    /// Width of a hidden state.
+    pub width: usize,
+    /// What the rows should say.
+    pub targets: Targets<'a>,
+    /// `[rows]`: what each row counts.
+    pub weights: &'a [f32],
+}
+
+/// What rows should say.
+#[derive(Debug, Clone, Copy)]
+pub enum Targets<'a> {
+    /// These tokens, one per row; the loss is the cross-entropy. A masked row's token may be any of the
+    /// vocabulary.
+    Tokens(&'a [TokenId]),
+    /// What a teacher of the same vocabulary says; the loss is the Kullback-Leibler divergence from it.
+    Teacher(Teacher<'a>),
+}
+
+/// A distribution per row, as hidden states of a model and its output matrix.
+#[derive(Debug, Clone, Copy)]
+pub struct Teacher<'a> {
+    /// `[rows][width]`.
+    pub hidden: &'a [f32],
+    /// `[vocab][width]`.
+    pub head: &'a [f32],
+    /// Width of its hidden states.
+    pub width: usize,
+}
+
+/// Where the gradients of a [`HeadLoss`] go.
+#[derive(Debug)]
+pub struct HeadGradient<'a> {
+    /// `[rows][width]`, replaced or added to.
+    pub hidden: (&'a mut [f32], Write),
+    /// `[vocab][width]`, added to; none where the matrix is fixed.
+    pub head: Option<&'a mut [f32]>,
+}
+
+/// Blocks of logits, kept between calls.
+#[derive(Debug, Default)]
+pub struct LossScratch {
+    logits: Vec<f32>,
+    teacher: Vec<f32>,
+}
+
+impl HeadLoss<'_> {
+    /// Returns the weighted sum of the rows' losses, in nats, without gradients.
+    pub fn forward(&self, compute: &mut Compute, scratch: &mut LossScratch) -> f64 {
+        self.blocks(compute, scratch, |_, _, _, _| {})
+    }
+
+    /// As [`Self::forward`], with gradients.
+    pub fn backward(
+        &self,
+        compute: &mut Compute,
+        scratch: &mut LossScratch,
+        to: HeadGradient<'_>,
+    ) -> f64 {
+        let HeadGradient { hidden: (dx, write), mut head } = to;
+        let (width, weight) = (self.width, Matrix::new(self.head, self.width));
+        self.blocks(compute, scratch, |compute, first, x, d| {
+            let dx = &mut dx[first * width..][..d.rows() * width];
+            compute.multiply(d, weight, dx, write);
+            if let Some(head) = &mut head {
+                compute.multiply(d.transposed(), x, head, Write::Add);
+            }
+        })
+    }
+
+    /// Turns blocks of logits into their gradients and hands them to `then` with the hidden states and the
+    /// first row.
+    fn blocks(
+        &self,
+        compute: &mut Compute,
+        scratch: &mut LossScratch,
+        mut then: impl FnMut(&mut Compute, usize, Matrix<'_>, Matrix<'_>),
+    ) -> f64 {
+        let (x, head) = (Matrix::new(self.hidden, self.width), Matrix::new(self.head, self.width));
+        let vocab = head.rows();
+        let most = (LOGITS / vocab).max(1);
+        let mut sum = 0.0;
+        for first in (0..x.rows()).step_by(most) {
+            let rows = first..(first + most).min(x.rows());
+            let x = x.block(rows.clone(), 0..self.width);
+            let logits = product(compute, x, head, &mut scratch.logits);
+            let teacher = match &self.targets {
+                Targets::Tokens(_) => None,
+                Targets::Teacher(teacher) => {
+                    let hidden = Matrix::new(teacher.hidden, teacher.width);
+                    let hidden = hidden.block(rows.clone(), 0..teacher.width);
+                    let head = Matrix::new(teacher.head, teacher.width);
+                    Some(product(compute, hidden, head, &mut scratch.teacher))
+                }
+            };
+            sum += self.rows(compute, first, logits, teacher, vocab);
+            then(compute, first, x, Matrix::new(logits, vocab));
+        }
+        sum
+    }
+
+    /// Turns the logits of rows into their gradients; returns the sum of their losses.
+    fn rows(
+        &self,
+        compute: &Compute,
+        first: usize,
+        logits: &mut [f32],
+        teacher: Option<&mut [f32]>,
+        vocab: usize,
+    ) -> f64 {
+        let mut losses = vec![0.0; logits.len() / vocab];
+        let of_rows = (first..).zip(losses.iter_mut().zip(logits.chunks_exact_mut(vocab)));
+        match (teacher, &self.targets) {
+            (Some(teacher), _) => {
+                let items = of_rows.zip(teacher.chunks_exact_mut(vocab));
+                compute.each(items, |((row, (loss, logits)), teacher)| {
+                    **loss = soft_row(logits, teacher, self.weights[*row]);
+                });
+            }
+            (None, Targets::Tokens(tokens)) => compute.each(of_rows, |(row, (loss, logits))| {
+                **loss = hard_row(logits, tokens[*row], self.weights[*row]);
+            }),
+            (None, Targets::Teacher(_)) => {}
+        }
+        losses.iter().sum()
+    }
+}
+
+/// `x · headᵀ` in memory that is kept.
+fn product<'a>(
+    compute: &mut Compute,
+    x: Matrix<'_>,
+    head: Matrix<'_>,
+    memory: &'a mut Vec<f32>,
+) -> &'a mut [f32] {
+    let len = x.rows() * head.rows();
+    if memory.len() < len {
+        memory.resize(len, 0.0);
+    }
+    compute.multiply(x, head.transposed(), &mut memory[..len], Write::Store);
+    &mut memory[..len]
+}
+
+/// Cross-entropy of one row: `w (p - onehot)` replaces the logits.
+fn hard_row(logits: &mut [f32], target: TokenId, weight: f32) -> f64 {
+    if weight == 0.0 {
+        logits.fill(0.0);
+        return 0.0;
+    }
+    let target = target as usize;
+    let logit = logits[target];
+    let lse = vector::softmax(logits);
+    vector::scale(logits, weight);
+    logits[target] -= weight;
+    f64::from(weight) * (f64::from(lse) - f64::from(logit))
+}
+
+/// Divergence of one row from the teacher's: `w (p - q)` replaces the logits, `q` is the teacher's probability.
+fn soft_row(logits: &mut [f32], teacher: &mut [f32], weight: f32) -> f64 {
+    if weight == 0.0 {
+        logits.fill(0.0);
+        return 0.0;
+    }
+    // Σ q (ln q - ln p) = Σ q (t - s) - lse(t) + lse(s) with the logits t and s.
+    let mut gap = vec![0.0; logits.len()];
+    for ((gap, t), s) in gap.iter_mut().zip(&*teacher).zip(&*logits) {
+        *gap = t - s;
+    }
+    let of_teacher = vector::softmax(teacher);
+    let lse = vector::softmax(logits);
+    let mean = vector::dot(teacher, &gap);
+    vector::subtract_scaled(logits, teacher, weight);
+    f64::from(weight) * (f64::from(mean) - f64::from(of_teacher) + f64::from(lse))
+}
