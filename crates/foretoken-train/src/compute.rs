@@ -10,6 +10,9 @@ use crate::operators::AttentionScratch;
 /// Rows of one item of work: it decides how partial sums over rows are cut, so it never depends on threads.
 pub(crate) const ROWS: usize = 32;
 
+/// Values copied as one item of work.
+const COPY: usize = 1 << 16;
+
 /// The machine as operators see it.
 ///
 /// Every result is a function of inputs and precision: of no number of threads, and of nothing that was
@@ -48,6 +51,12 @@ impl Compute {
     pub fn multiply(&mut self, a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], write: Write) {
         let (out, precision) = (MatrixMut::new(out, b.columns()), self.precision);
         self.backend.multiply(&mut self.scratch, Product { a, b, out, write, precision });
+    }
+
+    /// Copies values.
+    pub(crate) fn copy(&self, from: &[f32], to: &mut [f32]) {
+        let chunks = from.chunks(COPY).zip(to.chunks_mut(COPY));
+        self.each(chunks, |(from, to)| to.copy_from_slice(from));
     }
 
     /// Calls `work` for each item, on any thread.

@@ -10,10 +10,18 @@
 #![forbid(unsafe_code)]
 
 mod compute;
+mod error;
+mod llama;
 mod loss;
 pub mod operators;
+mod optimizer;
+mod parameters;
 mod vector;
 
 pub use compute::Compute;
+pub use error::TrainError;
 pub use foretoken_cpu::{CpuOptions, Precision};
+pub use llama::{Batch, Llama, LlamaShape, StoredAs};
 pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
+pub use optimizer::{AdamOptions, AdamW, CosineSchedule};
+pub use parameters::{Parameter, Parameters, clip};

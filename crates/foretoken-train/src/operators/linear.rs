@@ -50,19 +50,35 @@ impl Linear<'_> {
 
     /// From `dy`, the gradient of the output.
     pub fn backward(&self, compute: &mut Compute, x: &[f32], dy: &[f32], to: LinearGradient<'_>) {
-        let weight = Matrix::new(self.weight, self.inputs);
-        let dy = Matrix::new(dy, weight.rows());
         if let Some((dx, write)) = to.x {
-            compute.multiply(dy, weight, dx, write);
+            self.input_gradient(compute, dy, dx, write);
         }
-        compute.multiply(dy.transposed(), Matrix::new(x, self.inputs), to.weight, Write::Add);
+        Self::weight_gradient(compute, (x, self.inputs), dy, to.weight);
         if let Some(bias) = to.bias {
+            let dy = Matrix::new(dy, bias.len());
             let columns = (0..bias.len()).step_by(COLUMNS);
             compute.each(columns.zip(bias.chunks_mut(COLUMNS)), |(start, bias)| {
                 let rows = (0..dy.rows()).map(|row| dy.row(row));
                 rows.for_each(|row| vector::add(bias, &row[*start..][..bias.len()]));
             });
         }
+    }
+
+    /// Replaces or adds to `dx` by `dy · weight`.
+    pub fn input_gradient(&self, compute: &mut Compute, dy: &[f32], dx: &mut [f32], write: Write) {
+        let weight = Matrix::new(self.weight, self.inputs);
+        compute.multiply(Matrix::new(dy, weight.rows()), weight, dx, write);
+    }
+
+    /// Adds `dyᵀ · x` to `gradient`, from rows `x` of `inputs` values.
+    pub fn weight_gradient(
+        compute: &mut Compute,
+        (x, inputs): (&[f32], usize),
+        dy: &[f32],
+        gradient: &mut [f32],
+    ) {
+        let dy = Matrix::new(dy, gradient.len() / inputs).transposed();
+        compute.multiply(dy, Matrix::new(x, inputs), gradient, Write::Add);
     }
 }
 

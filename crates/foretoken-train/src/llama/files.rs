@@ -1,0 +1,162 @@
+//! Hugging Face folders: reading models to train further, and writing those that were trained.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use foretoken_model::{Checkpoint, ModelSource, OpenOptions, OutputHead};
+use half::bf16;
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, serialize_to_file};
+use serde_json::{Map, Value, json};
+
+use super::{Llama, LlamaShape};
+use crate::error::TrainError;
+use crate::parameters::{Parameter, Parameters};
+
+/// Files beside weights and configuration that a model's folder may have.
+const COPIED: &[&str] = &[
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+];
+/// Keys of the source's configuration that are kept.
+const KEPT: &[&str] = &["bos_token_id", "eos_token_id", "pad_token_id"];
+
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoredAs {
+    /// As they are.
+    F32,
+    /// Rounded to nearest even.
+    Bf16,
+}
+
+impl Llama {
+    /// Reads a model.
+    ///
+    /// # Errors
+    /// If the files cannot be read, or the model is more than a plain Llama.
+    pub fn open(source: &ModelSource) -> Result<Self, TrainError> {
+        let checkpoint = Checkpoint::open(source, &OpenOptions::default())?;
+        let shape = LlamaShape::of_spec(checkpoint.spec(), checkpoint.name())?;
+        shape.check()?;
+        let mut parameters = Parameters::default();
+        for tensor in shape.tensors() {
+            let sizes = tensor.shape(checkpoint.spec());
+            let values = if sizes.len() > 1 {
+                let matrix = checkpoint.matrix(tensor)?;
+                let (spec, mut values) = (matrix.format.spec(), vec![0.0; matrix.rows * matrix.cols]);
+                let bytes = matrix.data.len() / matrix.rows;
+                for (row, values) in values.chunks_exact_mut(matrix.cols).enumerate() {
+                    let stored = matrix.order.stored(row);
+                    (spec.decode)(&matrix.data[stored * bytes..][..bytes], values);
+                }
+                values
+            } else {
+                checkpoint.vector(tensor)?
+            };
+            parameters.push(Parameter::new(tensor.hf_name(), &sizes, values));
+        }
+        Ok(Self::with_parameters(shape, parameters))
+    }
+
+    /// Writes the model to a folder that `foretoken` and transformers read, which is made if need be.
+    /// Tokenizer, special tokens and sampling defaults come from the folder `source`, if one is given.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written.
+    pub fn save(
+        &self,
+        folder: &Path,
+        stored: StoredAs,
+        source: Option<&Path>,
+    ) -> Result<(), TrainError> {
+        fs::create_dir_all(folder).map_err(file(folder))?;
+        let mut config = self.config(stored);
+        if let Some(source) = source {
+            let path = source.join("config.json");
+            let text = fs::read(&path).map_err(file(&path))?;
+            let theirs: Map<String, Value> =
+                serde_json::from_slice(&text).map_err(|cause| file(&path)(cause.into()))?;
+            let kept = KEPT.iter().filter_map(|key| Some((*key, theirs.get(*key)?)));
+            config.extend(kept.map(|(key, value)| (key.to_owned(), value.clone())));
+            for name in COPIED.iter().filter(|name| source.join(name).exists()) {
+                fs::copy(source.join(name), folder.join(name)).map_err(file(&folder.join(name)))?;
+            }
+        }
+        let path = folder.join("config.json");
+        let text = format!("{:#}\n", Value::Object(config));
+        fs::write(&path, text).map_err(file(&path))?;
+        self.save_weights(&folder.join("model.safetensors"), stored)
+    }
+
+    fn save_weights(&self, path: &Path, stored: StoredAs) -> Result<(), TrainError> {
+        let weights = |cause| TrainError::Weights { file: path.to_owned(), cause };
+        let dtype = match stored {
+            StoredAs::F32 => Dtype::F32,
+            StoredAs::Bf16 => Dtype::BF16,
+        };
+        let parameters = self.parameters.as_slice();
+        let bytes: Vec<Vec<u8>> = parameters.iter().map(|p| bytes(&p.values, stored)).collect();
+        let mut views = Vec::new();
+        for (parameter, bytes) in parameters.iter().zip(&bytes) {
+            let view = TensorView::new(dtype, parameter.shape.clone(), bytes).map_err(weights)?;
+            views.push((&parameter.name, view));
+        }
+        // transformers asks for this key.
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        serialize_to_file(views, Some(metadata), path).map_err(weights)
+    }
+
+    fn config(&self, stored: StoredAs) -> Map<String, Value> {
+        let shape = &self.shape;
+        let config = json!({
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "vocab_size": shape.vocab,
+            "hidden_size": shape.hidden,
+            "intermediate_size": shape.ffn,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.kv_heads,
+            "head_dim": shape.head_size,
+            "max_position_embeddings": shape.context,
+            "rms_norm_eps": shape.norm_eps,
+            "rope_theta": shape.rope_theta,
+            "hidden_act": "silu",
+            "attention_bias": false,
+            "mlp_bias": false,
+            "tie_word_embeddings": shape.output == OutputHead::Tied,
+            "torch_dtype": match stored {
+                StoredAs::F32 => "float32",
+                StoredAs::Bf16 => "bfloat16",
+            },
+        });
+        match config {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        }
+    }
+}
+
+fn bytes(values: &[f32], stored: StoredAs) -> Vec<u8> {
+    match stored {
+        StoredAs::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        StoredAs::Bf16 => {
+            values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect()
+        }
+    }
+}
+
+/// An error about this file.
+fn file(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+    let file = path.to_owned();
+    move |cause| TrainError::File { file, cause }
+}

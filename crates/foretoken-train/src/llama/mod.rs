@@ -1,0 +1,252 @@
+//! A trainable Llama: parameters, activations and the passes over its layers.
+//!
+//! A step is `forward`, `language_loss`, `backward`. Heads that are trained beside the model read
+//! [`Llama::hidden`] between them and may add to the gradient there.
+
+mod files;
+mod initial;
+mod layer;
+mod shape;
+
+use foretoken_core::TokenId;
+use foretoken_model::{OutputHead, Rope as RopeSpec, RopeScaling};
+use foretoken_tensor::Write;
+
+pub use files::StoredAs;
+pub use shape::LlamaShape;
+
+use crate::compute::Compute;
+use crate::error::TrainError;
+use crate::loss::{HeadGradient, HeadLoss, LossScratch, Targets};
+use crate::operators::{NormGradient, RmsNorm, Rope, gather, gather_backward};
+use crate::parameters::{Parameter, Parameters};
+use layer::{Layer, PARAMETERS, Saved, Scratch};
+
+/// Sequences to learn from.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// The sequences, one after another.
+    pub tokens: &'a [TokenId],
+    /// Tokens per sequence.
+    pub length: usize,
+    /// What should follow each token.
+    pub targets: &'a [TokenId],
+    /// What each target counts: the loss is `Σ weight cross-entropy`, so a mean has weights of one over their
+    /// number. Zero masks a target.
+    pub weights: &'a [f32],
+    /// Per token, where in its sequence its document starts; empty where each sequence is one document.
+    pub starts: &'a [u32],
+}
+
+/// A Llama with all that training needs but the optimiser.
+#[derive(Debug)]
+pub struct Llama {
+    shape: LlamaShape,
+    /// Embedding, layers, final norm, head if it is the model's own; names of Hugging Face.
+    pub parameters: Parameters,
+    activations: Option<Activations>,
+    loss: LossScratch,
+}
+
+/// Buffers of batches of one shape.
+#[derive(Debug)]
+struct Activations {
+    rows: usize,
+    rope: Rope,
+    starts: Vec<u32>,
+    /// The residual stream before each layer and behind the last.
+    stream: Vec<Vec<f32>>,
+    layers: Vec<Saved>,
+    scratch: Scratch,
+    /// What the output matrix reads.
+    hidden: Vec<f32>,
+    d_hidden: Vec<f32>,
+    /// Gradient of the residual stream.
+    d: Vec<f32>,
+}
+
+impl Llama {
+    fn with_parameters(shape: LlamaShape, parameters: Parameters) -> Self {
+        Self { shape, parameters, activations: None, loss: LossScratch::default() }
+    }
+
+    /// What the model is.
+    pub fn shape(&self) -> &LlamaShape {
+        &self.shape
+    }
+
+    /// Computes the loss of a batch and adds its gradients to the parameters'.
+    ///
+    /// # Errors
+    /// If the batch is none of this model.
+    pub fn step(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError> {
+        self.forward(compute, batch)?;
+        let loss = self.language_loss(compute, batch, Write::Store);
+        self.backward(compute, batch);
+        Ok(loss)
+    }
+
+    /// The loss of a batch, without gradients.
+    ///
+    /// # Errors
+    /// If the batch is none of this model.
+    pub fn evaluate(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError> {
+        self.forward(compute, batch)?;
+        let (head, width) = (self.head_index(), self.shape.hidden);
+        let head = &self.parameters.as_slice()[head].values;
+        let hidden = &self.activations.as_ref().expect("a forward pass has run").hidden;
+        let (targets, weights) = (Targets::Tokens(batch.targets), batch.weights);
+        let loss = HeadLoss { hidden, head, width, targets, weights };
+        Ok(loss.forward(compute, &mut self.loss))
+    }
+
+    /// Computes the hidden states of a batch.
+    ///
+    /// # Errors
+    /// If the batch is none of this model.
+    pub fn forward(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<(), TrainError> {
+        self.check(batch)?;
+        let activations = match self.activations.take() {
+            Some(kept) if kept.fits(batch) => kept,
+            _ => Activations::new(&self.shape, batch),
+        };
+        let a = self.activations.insert(activations);
+        match batch.starts {
+            [] => a.starts.fill(0),
+            starts => a.starts.copy_from_slice(starts),
+        }
+        let parameters = self.parameters.as_slice();
+        let table = &parameters[0].values;
+        gather(compute, table, self.shape.hidden, batch.tokens, &mut a.stream[0]);
+        let layer = Layer { shape: &self.shape, rope: &a.rope, starts: &a.starts };
+        let (of_layers, behind) = parameters[1..].split_at(self.shape.layers * PARAMETERS);
+        let of_layers = of_layers.as_chunks::<PARAMETERS>().0.iter().zip(&mut a.layers);
+        for (index, (parameters, saved)) in of_layers.enumerate() {
+            let (before, after) = a.stream.split_at_mut(index + 1);
+            let stream = (&before[index][..], &mut after[0][..]);
+            layer.forward(compute, parameters, saved, &mut a.scratch, stream);
+        }
+        let norm = RmsNorm { gain: &behind[0].values, eps: self.shape.norm_eps };
+        norm.forward(compute, &a.stream[self.shape.layers], &mut a.hidden);
+        Ok(())
+    }
+
+    /// The hidden states of the last forward pass, `[tokens][hidden]`, behind the final norm, and the loss's
+    /// gradient by them, which [`Self::backward`] reads.
+    ///
+    /// # Panics
+    /// If there was no forward pass.
+    pub fn hidden(&mut self) -> (&[f32], &mut [f32]) {
+        let a = self.activations.as_mut().expect("a forward pass has run");
+        (&a.hidden, &mut a.d_hidden)
+    }
+
+    /// The output matrix, `[vocab][hidden]`.
+    pub fn head(&self) -> &Parameter {
+        &self.parameters.as_slice()[self.head_index()]
+    }
+
+    /// The loss of the batch of the last forward pass. Adds the gradient of the output matrix, and writes or
+    /// adds that of the hidden states.
+    ///
+    /// # Panics
+    /// If there was no forward pass of a batch of this size.
+    pub fn language_loss(&mut self, compute: &mut Compute, batch: &Batch<'_>, write: Write) -> f64 {
+        let head = self.head_index();
+        let a = self.activations.as_mut().expect("a forward pass has run");
+        let head = &mut self.parameters.as_mut_slice()[head];
+        let loss = HeadLoss {
+            hidden: &a.hidden,
+            head: &head.values,
+            width: self.shape.hidden,
+            targets: Targets::Tokens(batch.targets),
+            weights: batch.weights,
+        };
+        let hidden = (&mut a.d_hidden[..], write);
+        let to = HeadGradient { hidden, head: Some(&mut head.gradient) };
+        loss.backward(compute, &mut self.loss, to)
+    }
+
+    /// Adds the gradients of all parameters but the output matrix, from that of the hidden states; once per
+    /// forward pass, whose activations it uses up.
+    ///
+    /// # Panics
+    /// If there was no forward pass.
+    pub fn backward(&mut self, compute: &mut Compute, batch: &Batch<'_>) {
+        let (shape, a) = (&self.shape, self.activations.as_mut().expect("a forward pass has run"));
+        let (embedding, rest) =
+            self.parameters.as_mut_slice().split_first_mut().expect("a model has an embedding");
+        let (of_layers, behind) = rest.split_at_mut(shape.layers * PARAMETERS);
+        let norm = &mut behind[0];
+        a.d.fill(0.0);
+        let to = NormGradient { x: &mut a.d, gain: &mut norm.gradient };
+        let norm = RmsNorm { gain: &norm.values, eps: shape.norm_eps };
+        norm.backward(compute, &a.stream[shape.layers], &a.d_hidden, to);
+        let layer = Layer { shape, rope: &a.rope, starts: &a.starts };
+        let of_layers = of_layers.as_chunks_mut::<PARAMETERS>().0.iter_mut().zip(&mut a.layers);
+        for ((parameters, saved), x) in of_layers.zip(&a.stream).rev() {
+            layer.backward(compute, parameters, saved, &mut a.scratch, (x, &mut a.d));
+        }
+        gather_backward(compute, &mut embedding.gradient, shape.hidden, batch.tokens, &a.d);
+    }
+
+    fn head_index(&self) -> usize {
+        match self.shape.output {
+            OutputHead::Tied => 0,
+            OutputHead::Own => 1 + PARAMETERS * self.shape.layers + 1,
+        }
+    }
+
+    fn check(&self, batch: &Batch<'_>) -> Result<(), TrainError> {
+        let (tokens, length) = (batch.tokens.len(), batch.length);
+        let LlamaShape { vocab, context, .. } = self.shape;
+        if length == 0 || length > context || tokens == 0 || !tokens.is_multiple_of(length) {
+            return Err(TrainError::BatchLength { tokens, length, context });
+        }
+        let arrays = [("targets", batch.targets.len()), ("weights", batch.weights.len())];
+        let starts = (!batch.starts.is_empty()).then_some(("starts", batch.starts.len()));
+        if let Some((what, found)) =
+            arrays.into_iter().chain(starts).find(|(_, found)| *found != tokens)
+        {
+            return Err(TrainError::BatchShape { tokens, what, found });
+        }
+        let mut ids = batch.tokens.iter().chain(batch.targets);
+        if let Some(&token) = ids.find(|token| **token as usize >= vocab) {
+            return Err(TrainError::Token { token, vocab });
+        }
+        for starts in batch.starts.chunks(length) {
+            let mut last = 0;
+            for (row, &start) in starts.iter().enumerate() {
+                if start < last || start as usize > row {
+                    return Err(TrainError::Start { row, start });
+                }
+                last = start;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Activations {
+    fn new(shape: &LlamaShape, batch: &Batch<'_>) -> Self {
+        let rows = batch.tokens.len();
+        let rope =
+            RopeSpec { theta: shape.rope_theta, dims: shape.head_size, scaling: RopeScaling::None };
+        let stream = || vec![0.0; rows * shape.hidden];
+        Self {
+            rows,
+            rope: Rope::new(&rope, batch.length),
+            starts: vec![0; rows],
+            stream: (0..=shape.layers).map(|_| stream()).collect(),
+            layers: (0..shape.layers).map(|_| Saved::new(shape, rows)).collect(),
+            scratch: Scratch::new(shape, rows),
+            hidden: stream(),
+            d_hidden: stream(),
+            d: stream(),
+        }
+    }
+
+    fn fits(&self, batch: &Batch<'_>) -> bool {
+        self.rows == batch.tokens.len() && self.rope.length() == batch.length
+    }
+}

@@ -1,0 +1,145 @@
+//! The shape of a model to train.
+
+use foretoken_model::{
+    AttentionBias, FfnBias, ModelSpec, OutputHead, QkNorm, Rope, RopeScaling, Tensor,
+};
+use foretoken_tensor::Reach;
+
+use crate::error::TrainError;
+
+/// The shape of a plain Llama: no biases, no norms of heads, no scaled rotations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LlamaShape {
+    /// Tokens.
+    pub vocab: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Values per head; even.
+    pub head_size: usize,
+    /// Width of the feed-forward layer.
+    pub ffn: usize,
+    /// The output matrix.
+    pub output: OutputHead,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Added to the mean square in every norm.
+    pub norm_eps: f32,
+    /// Longest sequence.
+    pub context: usize,
+}
+
+impl LlamaShape {
+    /// The shape of an opened model; `model` names it in messages.
+    ///
+    /// # Errors
+    /// If the model has more than a plain Llama.
+    pub fn of_spec(spec: &ModelSpec, model: &str) -> Result<Self, TrainError> {
+        let rope = &spec.rope;
+        let others = [
+            (spec.qk_norm != QkNorm::None, "norms of queries and keys"),
+            (spec.attention_bias != AttentionBias::None, "biases in attention"),
+            (spec.ffn_bias != FfnBias::None, "biases in its feed-forward layers"),
+            (spec.layers.iter().any(|reach| *reach != Reach::Full), "windowed attention"),
+            (rope.scaling != RopeScaling::None, "scaled rotations"),
+            (rope.dims != spec.head_size, "partly rotated heads"),
+        ];
+        if let Some((_, what)) = others.iter().find(|(has, _)| *has) {
+            return Err(TrainError::Unsupported { model: model.to_owned(), what });
+        }
+        Ok(Self {
+            vocab: spec.vocab,
+            hidden: spec.hidden,
+            layers: spec.layers.len(),
+            heads: spec.heads,
+            kv_heads: spec.kv_heads,
+            head_size: spec.head_size,
+            ffn: spec.ffn,
+            output: spec.output,
+            rope_theta: rope.theta,
+            norm_eps: spec.norm_eps,
+            context: spec.context,
+        })
+    }
+
+    /// The spec that a decoder of this model has.
+    pub fn spec(&self) -> ModelSpec {
+        ModelSpec {
+            family: "llama",
+            vocab: self.vocab,
+            hidden: self.hidden,
+            ffn: self.ffn,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_size: self.head_size,
+            layers: vec![Reach::Full; self.layers],
+            norm_eps: self.norm_eps,
+            qk_norm: QkNorm::None,
+            attention_bias: AttentionBias::None,
+            ffn_bias: FfnBias::None,
+            rope: Rope {
+                theta: self.rope_theta,
+                dims: self.head_size,
+                scaling: RopeScaling::None,
+            },
+            output: self.output,
+            context: self.context,
+        }
+    }
+
+    /// Refuses shapes that are no model.
+    pub(super) fn check(&self) -> Result<(), TrainError> {
+        let sizes = [
+            ("vocab", self.vocab),
+            ("hidden", self.hidden),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("kv_heads", self.kv_heads),
+            ("head_size", self.head_size),
+            ("ffn", self.ffn),
+            ("context", self.context),
+        ];
+        let shape = |what: String| Err(TrainError::Shape { what });
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return shape(format!("{name} is 0; give at least 1"));
+        }
+        let Self { heads, kv_heads, head_size, .. } = self;
+        if !heads.is_multiple_of(*kv_heads) {
+            return shape(format!(
+                "{heads} heads are no multiple of {kv_heads} key heads; change either"
+            ));
+        }
+        if !head_size.is_multiple_of(2) {
+            return shape(format!("a head of {head_size} values cannot rotate; choose an even size"));
+        }
+        Ok(())
+    }
+
+    /// The tensors in the order of a model's parameters: embedding, layers, final norm, head.
+    pub(super) fn tensors(&self) -> Vec<Tensor> {
+        let layer = |layer| {
+            [
+                Tensor::AttentionNorm,
+                Tensor::Query,
+                Tensor::Key,
+                Tensor::Value,
+                Tensor::Output,
+                Tensor::FfnNorm,
+                Tensor::Gate,
+                Tensor::Up,
+                Tensor::Down,
+            ]
+            .map(|tensor: fn(usize) -> Tensor| tensor(layer))
+        };
+        let mut tensors = vec![Tensor::Embedding];
+        tensors.extend((0..self.layers).flat_map(layer));
+        tensors.push(Tensor::FinalNorm);
+        tensors.extend((self.output == OutputHead::Own).then_some(Tensor::Head));
+        tensors
+    }
+}

@@ -1,0 +1,57 @@
+//! Random values, differences and how far is too far.
+
+use std::num::NonZeroUsize;
+
+use foretoken_core::{Domain, Noise};
+use foretoken_train::{Compute, CpuOptions, Precision};
+
+/// In f32 on two threads.
+pub(crate) fn compute() -> Compute {
+    let threads = NonZeroUsize::new(2).expect("two");
+    Compute::new(CpuOptions { threads, isa: None }, Precision::F32)
+}
+
+/// Between -1 and 1.
+pub(crate) fn random(len: usize, seed: u64) -> Vec<f32> {
+    let noise = Noise { seed, choice: 0 };
+    (0..len as u32).map(|i| (2.0 * noise.uniform(Domain::Draw, 0, i) - 1.0) as f32).collect()
+}
+
+pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
+}
+
+pub(crate) fn dot(x: &[f64], y: &[f32]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| x * f64::from(*y)).sum()
+}
+
+/// Asserts that each value is within `2e-6` of the largest.
+pub(crate) fn assert_close(what: &str, found: &[f32], wanted: &[f64]) {
+    assert_eq!(found.len(), wanted.len(), "{what}");
+    let size = wanted.iter().fold(0.0f64, |size, value| size.max(value.abs()));
+    assert!(size > 0.0, "{what} is not all zero");
+    for (index, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+        let error = (f64::from(*found) - wanted).abs();
+        assert!(error <= 2e-6 * size, "{what} at {index}: {found} instead of {wanted}");
+    }
+}
+
+/// The derivatives of `f` at `at` by differences of fourth order.
+pub(crate) fn differences(at: &[f32], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    const STEP: f64 = 1e-3;
+    let mut x = wide(at);
+    let mut of = |index: usize, steps: f64| {
+        let before = x[index];
+        x[index] += steps * STEP;
+        let value = f(&x);
+        x[index] = before;
+        value
+    };
+    (0..at.len())
+        .map(|i| {
+            let near = of(i, 1.0) - of(i, -1.0);
+            let far = of(i, 2.0) - of(i, -2.0);
+            (8.0 * near - far) / (12.0 * STEP)
+        })
+        .collect()
+}

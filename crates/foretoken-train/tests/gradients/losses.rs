@@ -1,0 +1,68 @@
+//! Losses of an output matrix.
+
+use foretoken_tensor::Write;
+use foretoken_train::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
+
+use crate::check::{assert_close, compute, differences, random, wide};
+
+/// So many rows that the logits of one vocabulary take several blocks.
+const ROWS: usize = 5;
+const WIDTH: usize = 3;
+
+fn logits(x: &[f64], head: &[f64], width: usize, row: usize) -> Vec<f64> {
+    let x = &x[row * width..][..width];
+    head.chunks(width).map(|w| x.iter().zip(w).map(|(x, w)| x * w).sum()).collect()
+}
+
+fn log_softmax(logits: &[f64]) -> Vec<f64> {
+    let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
+    logits.iter().map(|logit| logit - sum.ln()).collect()
+}
+
+fn twin(loss: &HeadLoss<'_>, x: &[f64], head: &[f64]) -> f64 {
+    let rows = (0..ROWS).map(|row| {
+        let p = log_softmax(&logits(x, head, WIDTH, row));
+        let value = match loss.targets {
+            Targets::Tokens(tokens) => -p[tokens[row] as usize],
+            Targets::Teacher(Teacher { hidden, head, width }) => {
+                let q = log_softmax(&logits(&wide(hidden), &wide(head), width, row));
+                q.iter().zip(&p).map(|(q, p)| q.exp() * (q - p)).sum()
+            }
+        };
+        f64::from(loss.weights[row]) * value
+    });
+    rows.sum()
+}
+
+fn check(targets: Targets<'_>, vocab: usize) {
+    let (x, head) = (random(ROWS * WIDTH, 1), random(vocab * WIDTH, 2));
+    let weights = [0.5, 0.0, 1.5, 1.0, 0.25];
+    let loss = HeadLoss { hidden: &x, head: &head, width: WIDTH, targets, weights: &weights };
+    let (mut compute, mut scratch) = (compute(), LossScratch::default());
+    let wanted = twin(&loss, &wide(&x), &wide(&head));
+    let found = loss.forward(&mut compute, &mut scratch);
+    assert!((found / wanted - 1.0).abs() < 1e-6, "{found} instead of {wanted}");
+    let (mut dx, mut dhead) = (vec![f32::NAN; x.len()], vec![0.0; head.len()]);
+    let to = HeadGradient { hidden: (&mut dx, Write::Store), head: Some(&mut dhead) };
+    assert_eq!(loss.backward(&mut compute, &mut scratch, to), found);
+    assert_close("dx", &dx, &differences(&x, |x| twin(&loss, x, &wide(&head))));
+    if vocab < 100 {
+        assert_close("dhead", &dhead, &differences(&head, |head| twin(&loss, &wide(&x), head)));
+    }
+}
+
+#[test]
+fn cross_entropy() {
+    check(Targets::Tokens(&[0, 7, 36, 7, 1]), 37);
+}
+
+#[test]
+fn cross_entropy_in_blocks() {
+    check(Targets::Tokens(&[0, 7, 1_500_000, 7, 1]), 1_500_001);
+}
+
+#[test]
+fn divergence_from_a_teacher() {
+    let (hidden, head) = (random(ROWS * 4, 5), random(37 * 4, 6));
+    check(Targets::Teacher(Teacher { hidden: &hidden, head: &head, width: 4 }), 37);
+}
