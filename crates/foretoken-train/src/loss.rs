@@ -10,7 +10,7 @@ use foretoken_tensor::Write;
 use crate::compute::Compute;
 use crate::vector;
 
-/// Logits that exist at once.
+/// Logits that exist at once unless a scratch says otherwise.
 const LOGITS: usize = 4 << 20;
 
 /// The loss of rows of hidden states under an output matrix.
@@ -59,10 +59,24 @@ pub struct HeadGradient<'a> {
 }
 
 /// Blocks of logits, kept between calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LossScratch {
+    most: usize,
     logits: Vec<f32>,
     teacher: Vec<f32>,
+}
+
+impl Default for LossScratch {
+    fn default() -> Self {
+        Self::new(LOGITS)
+    }
+}
+
+impl LossScratch {
+    /// Blocks of at most so many logits, or of one row.
+    pub fn new(most: usize) -> Self {
+        Self { most, logits: Vec::new(), teacher: Vec::new() }
+    }
 }
 
 impl HeadLoss<'_> {
@@ -99,7 +113,7 @@ impl HeadLoss<'_> {
     ) -> f64 {
         let (x, head) = (Matrix::new(self.hidden, self.width), Matrix::new(self.head, self.width));
         let vocab = head.rows();
-        let most = (LOGITS / vocab).max(1);
+        let most = (scratch.most / vocab).max(1);
         let mut sum = 0.0;
         for first in (0..x.rows()).step_by(most) {
             let rows = first..(first + most).min(x.rows());

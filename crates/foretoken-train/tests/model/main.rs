@@ -1,0 +1,6 @@
+//! Whole steps of small models: against PyTorch, across threads, through files.
+
+mod files;
+mod goldens;
+mod laws;
+mod support;
