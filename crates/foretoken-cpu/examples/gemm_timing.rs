@@ -11,7 +11,8 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use foretoken_cpu::{
-    CpuBackend, CpuOptions, GemmScratch, Isa, Matrix, MatrixMut, Precision, Product, default_threads,
+    CpuBackend, CpuOptions, GemmScratch, Isa, Matrix, MatrixMut, Precision, Product,
+    default_threads,
 };
 use foretoken_tensor::Write;
 
@@ -26,7 +27,8 @@ fn main() {
     let isa = args.next().as_deref().and_then(Isa::parse);
     let backend = CpuBackend::new(CpuOptions { threads, isa });
     println!("{} with {threads} threads, {rows} rows, [{outputs}, {inputs}]", backend.isa());
-    let values = |len: usize| -> Vec<f32> { (0..len).map(|i| (i % 2003) as f32 - 1001.0).collect() };
+    let values =
+        |len: usize| -> Vec<f32> { (0..len).map(|i| (i % 2003) as f32 - 1001.0).collect() };
     let (x, w, y) = (values(rows * inputs), values(outputs * inputs), values(rows * outputs));
     let (x, w, y) = (Matrix::new(&x, inputs), Matrix::new(&w, inputs), Matrix::new(&y, outputs));
     let factors = [(x, w.transposed()), (y, w), (y.transposed(), x)];

@@ -32,7 +32,7 @@ mod tests;
 
 /// Links of a block of the sum: two panels of them (24 KiB) fit the first-level cache.
 const STEPS: usize = 192;
-/// Rows of a block of the left factor, which as packed (96 KiB) fits the second-level cache.
+/// Rows of a block of the left factor, whole sixteens, which as packed (96 KiB) fits the second-level cache.
 const ROWS: usize = 128;
 /// Panels that are packed as one unit.
 const PANELS: usize = 4;
@@ -149,7 +149,7 @@ impl<'a> Multiply<'a> {
         let most = (RIGHT / steps / group * group).max(group);
         let columns = b.columns().next_multiple_of(group).min(most);
         // Enough units that a thread which is held up does not hold up the others for long.
-        let rows = a.rows().div_ceil(4 * workers).next_multiple_of(8).min(ROWS);
+        let rows = a.rows().div_ceil(4 * workers).next_multiple_of(LANES / 2).min(ROWS);
         scratch.right.reserve(columns * steps);
         scratch.left.reserve(workers * ROWS * STEPS);
         Some(Self { table, scratch, product, steps, columns, rows })
@@ -172,39 +172,43 @@ impl<'a> Multiply<'a> {
     /// Packs a group of panels.
     fn pack(&self, block: Range<usize>, unit: usize) {
         let panels = unit * PANELS..((unit + 1) * PANELS).min(block.len().div_ceil(LANES));
-        for panel in panels {
-            let words = self.steps * LANES;
-            // SAFETY: each panel is packed by one unit, and read in the next phase.
-            let to = unsafe { self.scratch.right.part(panel * words..(panel + 1) * words) };
-            let start = block.start + panel * LANES;
-            self.pack_panel(start..(start + LANES).min(block.end), to);
+        let words = self.steps * LANES;
+        // SAFETY: each panel is packed by one unit, and read in the next phase.
+        let to = unsafe { self.scratch.right.part(panels.start * words..panels.end * words) };
+        let start = block.start + panels.start * LANES;
+        let columns = start..(block.start + panels.end * LANES).min(block.end);
+        let b = self.product.b.block(0..self.product.b.rows(), columns);
+        if b.steps().1 == 1 {
+            self.group_columns(b, to, words);
+        } else {
+            let b = b.transposed();
+            for (panel, to) in to.chunks_exact_mut(words).enumerate() {
+                let lines = panel * LANES..((panel + 1) * LANES).min(b.rows());
+                self.transpose_panel(b.block(lines, 0..b.columns()), to);
+            }
         }
     }
 
-    /// Packs up to sixteen columns of the right factor as `[steps][16]`.
-    fn pack_panel(&self, columns: Range<usize>, to: &mut [u32]) {
-        let Product { b, precision, .. } = &self.product;
-        let (row_step, column_step) = b.steps();
-        let b = b.block(0..b.rows(), columns);
-        if column_step != 1 {
-            return self.transpose_panel(b.transposed(), to);
+    /// Packs rows that are runs of memory as `[columns / 16][steps][16]`, sixteens of columns `group` apart.
+    fn group_columns(&self, rows: Matrix<'_>, to: &mut [u32], group: usize) {
+        let columns = rows.columns();
+        if self.product.precision == Precision::Bf16 {
+            let (values, stride, pairs) = (rows.values(), rows.steps().0, to);
+            let rows = rows.rows();
+            let work = Interleave { values, rows, columns, stride, pairs, group };
+            return (self.table.interleave)(work);
         }
-        match precision {
-            Precision::F32 => {
-                for (row, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                    let (to, rest) = to.split_at_mut(b.columns());
-                    to.copy_from_slice(bytemuck::cast_slice(b.in_row(row, 0..b.columns())));
-                    rest.fill(0);
+        for row in 0..rows.rows() {
+            let values: &[u32] = bytemuck::cast_slice(rows.row(row));
+            for (values, to) in values.chunks(LANES).zip(to.chunks_mut(group)) {
+                let to = &mut to[row * LANES..][..LANES];
+                if let Some(values) = values.first_chunk::<LANES>() {
+                    to.copy_from_slice(values);
+                } else {
+                    to[..values.len()].copy_from_slice(values);
+                    to[values.len()..].fill(0);
                 }
             }
-            Precision::Bf16 => (self.table.interleave)(Interleave {
-                values: b.values(),
-                rows: b.rows(),
-                columns: b.columns(),
-                stride: row_step,
-                pairs: to,
-                width: LANES,
-            }),
         }
     }
 
@@ -256,56 +260,73 @@ impl<'a> Multiply<'a> {
             let steps = (self.steps - step).min(STEPS);
             let inner = step * precision.per_step();
             let inner = inner..(inner + steps * precision.per_step()).min(a.columns());
-            let (a, a_row, a_step) = self.pack_left(a.block(rows.clone(), inner), left);
-            let start =
-                if step == 0 && *write == Write::Store { Start::Zero } else { Start::Out };
+            let Left { words, group: a_group, row: a_row, step: a_step } =
+                self.pack_left(a.block(rows.clone(), inner), left);
+            let start = if step == 0 && *write == Write::Store { Start::Zero } else { Start::Out };
             let (b, b_panel) = (&right[step * LANES..], self.steps * LANES);
             let out = out.reborrow();
             match precision {
                 Precision::F32 => {
-                    let (a, b) = (bytemuck::cast_slice(a), bytemuck::cast_slice(b));
-                    let tile = Tile { steps, a, a_row, a_step, b, b_panel, start, out };
-                    (self.table.gemm_f32)(tile);
+                    let (a, b) = (bytemuck::cast_slice(words), bytemuck::cast_slice(b));
+                    (self.table.gemm_f32)(Tile {
+                        steps,
+                        a,
+                        a_group,
+                        a_row,
+                        a_step,
+                        b,
+                        b_panel,
+                        start,
+                        out,
+                    });
                 }
                 Precision::Bf16 => {
-                    let b = bytemuck::cast_slice(b);
-                    let tile = Tile { steps, a, a_row, a_step, b, b_panel, start, out };
-                    (self.table.gemm_pairs)(tile);
+                    (self.table.gemm_pairs)(Tile {
+                        steps,
+                        a: words,
+                        a_group,
+                        a_row,
+                        a_step,
+                        b: bytemuck::cast_slice(b),
+                        b_panel,
+                        start,
+                        out,
+                    });
                 }
             }
             step += steps;
         }
     }
 
-    /// Packs a block of the left factor; returns it with the words between rows and between links.
-    fn pack_left<'b>(&self, a: Matrix<'b>, to: &'b mut [u32]) -> (&'b [u32], usize, usize) {
+    /// Packs a block of the left factor.
+    fn pack_left<'b>(&self, a: Matrix<'b>, to: &'b mut [u32]) -> Left<'b> {
         let (row_step, column_step) = a.steps();
-        let (rows, inner) = (a.rows(), a.columns());
         match (self.product.precision, column_step) {
-            (Precision::F32, 1) => (bytemuck::cast_slice(a.values()), row_step, 1),
+            (Precision::F32, 1) => {
+                let words = bytemuck::cast_slice(a.values());
+                Left { words, group: LANES * row_step, row: row_step, step: 1 }
+            }
             (Precision::Bf16, 1) => {
-                for (row, to) in to.chunks_mut(STEPS).take(rows).enumerate() {
-                    let words = inner.div_ceil(2);
-                    (self.table.round)(a.in_row(row, 0..inner), &mut to[..words]);
+                for (row, to) in to.chunks_mut(STEPS).take(a.rows()).enumerate() {
+                    let words = a.columns().div_ceil(2);
+                    (self.table.round)(a.row(row), &mut to[..words]);
                 }
-                (to, STEPS, 1)
+                Left { words: to, group: LANES * STEPS, row: STEPS, step: 1 }
             }
-            (Precision::F32, _) => {
-                let a = a.transposed();
-                for (link, to) in to.chunks_mut(rows).take(inner).enumerate() {
-                    to.copy_from_slice(bytemuck::cast_slice(a.in_row(link, 0..rows)));
-                }
-                (to, 1, rows)
-            }
-            (Precision::Bf16, stride) => {
-                let (values, pairs) = (a.values(), &mut to[..inner.div_ceil(2) * rows]);
-                let (columns, width) = (rows, rows);
-                let rows = inner;
-                (self.table.interleave)(Interleave { values, rows, columns, stride, pairs, width });
-                (to, 1, width)
+            _ => {
+                self.group_columns(a.transposed(), to, LANES * STEPS);
+                Left { words: to, group: LANES * STEPS, row: 1, step: LANES }
             }
         }
     }
+}
+
+/// A packed block of the left factor, as [`Tile`] reads it.
+struct Left<'a> {
+    words: &'a [u32],
+    group: usize,
+    row: usize,
+    step: usize,
 }
 
 impl Job for Multiply<'_> {

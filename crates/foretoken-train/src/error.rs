@@ -21,7 +21,9 @@ pub enum TrainError {
         found: usize,
     },
     /// A batch that is no whole sequences.
-    #[error("{tokens} tokens are no sequences of {length}; give whole sequences of 1 to {context} tokens")]
+    #[error(
+        "{tokens} tokens are no sequences of {length}; give whole sequences of 1 to {context} tokens"
+    )]
     BatchLength {
         /// Tokens.
         tokens: usize,

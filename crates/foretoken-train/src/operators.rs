@@ -11,8 +11,8 @@ mod norm;
 mod pointwise;
 mod rope;
 
-pub use attention::{Attention, AttentionGradient, AttentionRows};
 pub(crate) use attention::AttentionScratch;
+pub use attention::{Attention, AttentionGradient, AttentionRows};
 pub use embedding::{gather, gather_backward};
 pub use linear::{Linear, LinearGradient};
 pub use norm::{NormGradient, RmsNorm};

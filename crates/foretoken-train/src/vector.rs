@@ -3,7 +3,10 @@
 //! Sums run in sixteen lanes that are added in halves, and nothing is fused but what is written so, hence a row
 //! has the same bits on every machine.
 
-#![allow(clippy::inline_always, reason = "the loops must be compiled inside functions for wide vectors")]
+#![allow(
+    clippy::inline_always,
+    reason = "the loops must be compiled inside functions for wide vectors"
+)]
 
 use foretoken_tensor::arithmetic::exp;
 use multiversion::multiversion;

@@ -30,8 +30,10 @@ pub(crate) enum Start {
 pub(crate) struct Tile<'a, W: Weight> {
     /// Links added to each chain.
     pub(crate) steps: usize,
-    /// `[rows][steps]`, rows `a_row` and steps `a_step` apart.
+    /// `[rows][steps]`, rows `a_row` and steps `a_step` apart within each sixteen rows, which are `a_group`
+    /// apart.
     pub(crate) a: &'a [W::Input],
+    pub(crate) a_group: usize,
     pub(crate) a_row: usize,
     pub(crate) a_step: usize,
     /// `[panels][steps][16]`, panels `b_panel` apart; the last one's missing columns hold any number.
@@ -40,6 +42,14 @@ pub(crate) struct Tile<'a, W: Weight> {
     pub(crate) start: Start,
     /// `[rows][columns]`.
     pub(crate) out: MatrixMut<'a>,
+}
+
+impl<W: Weight> Tile<'_, W> {
+    /// Where a row of the left factor begins.
+    #[inline(always)]
+    fn row(&self, row: usize) -> usize {
+        row / LANES * self.a_group + row % LANES * self.a_row
+    }
 }
 
 /// Runs the tile.
@@ -65,8 +75,9 @@ fn gemm_by<S: Simd, W: Weight, L: Link<S, W>>(s: S, link: L, mut a: Tile<'_, W>)
         return;
     }
     let panels = columns.div_ceil(LANES);
-    let last = (rows - 1) * a.a_row + (a.steps - 1) * a.a_step;
-    assert!(last < a.a.len(), "a holds every row");
+    for last in [rows - 1, ((rows - 1) / LANES * LANES).saturating_sub(1)] {
+        assert!(a.row(last) + (a.steps - 1) * a.a_step < a.a.len(), "a holds every row");
+    }
     assert!((panels - 1) * a.b_panel + a.steps * LANES <= a.b.len(), "b holds every panel");
     let whole = columns / LANES;
     let mut panel = 0;
@@ -99,7 +110,7 @@ unsafe fn all_rows<S: Simd, W: Weight, L: Link<S, W>, const R: usize, const P: u
 ) -> usize {
     let rows = a.out.rows();
     let mut row = 0;
-    // SAFETY: passed on; each call stays within the rows.
+    // SAFETY: passed on; each call stays within the rows, and `R` divides sixteen.
     unsafe {
         while row + R <= rows {
             tile::<S, W, L, R, P>(s, link, a, row, panel);
@@ -116,7 +127,7 @@ unsafe fn all_rows<S: Simd, W: Weight, L: Link<S, W>, const R: usize, const P: u
 /// `R` rows by `P` panels in registers.
 ///
 /// # Safety
-/// As of [`all_rows`], and the rows exist.
+/// As of [`all_rows`], and the rows exist, in one sixteen of rows.
 #[inline(always)]
 unsafe fn tile<S: Simd, W: Weight, L: Link<S, W>, const R: usize, const P: usize>(
     s: S,
@@ -125,23 +136,21 @@ unsafe fn tile<S: Simd, W: Weight, L: Link<S, W>, const R: usize, const P: usize
     row: usize,
     panel: usize,
 ) {
-    let (first, width) = (panel * LANES, (t.out.columns() - panel * LANES).min(P * LANES));
+    let first = panel * LANES;
+    // Indexed by constants alone once the loops are unrolled, so that the sums live in registers.
     let mut sums = [[s.splat(0.0); P]; R];
     if t.start == Start::Out {
         for (r, sums) in sums.iter_mut().enumerate() {
-            let out = &t.out.row(row + r)[first..first + width];
-            for (sum, out) in sums.iter_mut().zip(out.chunks(LANES)) {
-                *sum = match out.first_chunk() {
-                    Some(out) => s.load(out),
-                    None => s.load_part(out),
-                };
+            let out = &t.out.row(row + r)[first..];
+            for (p, sum) in sums.iter_mut().enumerate() {
+                *sum = lanes(s, out, p * LANES);
             }
         }
     }
     // SAFETY: every offset is within the extents the caller vouches for; arrays of sixteen need the
     // alignment of their element only, which slices of that element have.
     unsafe {
-        let mut x = t.a.as_ptr().add(row * t.a_row);
+        let mut x = t.a.as_ptr().add(t.row(row));
         let mut w = t.b.as_ptr().add(panel * t.b_panel);
         for _ in 0..t.steps {
             let mut weights = [link.load(s, &*w.cast()); P];
@@ -159,8 +168,9 @@ unsafe fn tile<S: Simd, W: Weight, L: Link<S, W>, const R: usize, const P: usize
         }
     }
     for (r, sums) in sums.iter().enumerate() {
-        let out = &mut t.out.row_mut(row + r)[first..first + width];
-        for (sum, out) in sums.iter().zip(out.chunks_mut(LANES)) {
+        let out = &mut t.out.row_mut(row + r)[first..];
+        for (p, sum) in sums.iter().enumerate() {
+            let out = &mut out[p * LANES..];
             match out.first_chunk_mut() {
                 Some(out) => s.store(*sum, out),
                 None => s.store_part(*sum, out),
@@ -176,33 +186,33 @@ pub(crate) struct Interleave<'a> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) stride: usize,
-    /// `[rows / 2][width]`; missing columns are zeros.
+    /// `[columns / 16][rows / 2][16]`, sixteens of columns `group` apart; missing columns are zeros.
     pub(crate) pairs: &'a mut [u32],
-    pub(crate) width: usize,
+    pub(crate) group: usize,
 }
+
+/// Rows that are fetched ahead: neighbours lie on several pages, where no hardware looks ahead.
+const AHEAD: usize = 16;
 
 /// Rounds rows to bfloat16 and pairs them.
 #[inline(always)]
 pub(crate) fn interleave<S: Simd>(s: S, a: Interleave<'_>) {
-    assert!(a.columns <= a.width, "a pair per column");
-    let mut row = 0;
-    for pairs in a.pairs.chunks_exact_mut(a.width).take(a.rows.div_ceil(2)) {
-        let even = &a.values[row * a.stride..][..a.columns];
-        let odd = if row + 1 < a.rows { &a.values[(row + 1) * a.stride..] } else { &[] };
-        let mut column = 0;
-        for pairs in pairs.chunks_mut(LANES) {
-            let low = s.round_bf16(lanes(s, even, column));
-            let high = s.round_bf16(lanes(s, &odd[..odd.len().min(a.columns)], column));
-            if let Some(pairs) = pairs.first_chunk_mut() {
-                zip(s, low, high, pairs);
-            } else {
-                let mut whole = [0; LANES];
-                zip(s, low, high, &mut whole);
-                pairs.copy_from_slice(&whole[..pairs.len()]);
+    let Interleave { values, rows, columns, stride, pairs, group } = a;
+    for row in (0..rows).step_by(2) {
+        let even = &values[row * stride..][..columns];
+        let odd = if row + 1 < rows { &values[(row + 1) * stride..][..columns] } else { &[] };
+        let groups = pairs.chunks_mut(group).take(columns.div_ceil(LANES));
+        for (index, pairs) in groups.enumerate() {
+            let column = index * LANES;
+            for row in [even, odd] {
+                s.prefetch(row.as_ptr().wrapping_add(AHEAD * stride + column).cast());
             }
-            column += LANES;
+            let low = s.round_bf16(lanes(s, even, column));
+            let high = s.round_bf16(lanes(s, odd, column));
+            if let Some(pairs) = pairs[row / 2 * LANES..].first_chunk_mut() {
+                zip(s, low, high, pairs);
+            }
         }
-        row += 2;
     }
 }
 

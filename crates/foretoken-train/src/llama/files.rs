@@ -52,7 +52,8 @@ impl Llama {
             let sizes = tensor.shape(checkpoint.spec());
             let values = if sizes.len() > 1 {
                 let matrix = checkpoint.matrix(tensor)?;
-                let (spec, mut values) = (matrix.format.spec(), vec![0.0; matrix.rows * matrix.cols]);
+                let (spec, mut values) =
+                    (matrix.format.spec(), vec![0.0; matrix.rows * matrix.cols]);
                 let bytes = matrix.data.len() / matrix.rows;
                 for (row, values) in values.chunks_exact_mut(matrix.cols).enumerate() {
                     let stored = matrix.order.stored(row);

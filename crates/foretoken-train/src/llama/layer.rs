@@ -9,8 +9,8 @@ use foretoken_tensor::Write;
 use super::LlamaShape;
 use crate::compute::Compute;
 use crate::operators::{
-    Attention, AttentionGradient, AttentionRows, Direction, Linear, NormGradient,
-    RmsNorm, Rope, swiglu, swiglu_backward,
+    Attention, AttentionGradient, AttentionRows, Direction, Linear, NormGradient, RmsNorm, Rope,
+    swiglu, swiglu_backward,
 };
 use crate::parameters::Parameter;
 

@@ -90,7 +90,11 @@ impl Llama {
     ///
     /// # Errors
     /// If the batch is none of this model.
-    pub fn evaluate(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError> {
+    pub fn evaluate(
+        &mut self,
+        compute: &mut Compute,
+        batch: &Batch<'_>,
+    ) -> Result<f64, TrainError> {
         self.forward(compute, batch)?;
         let (head, width) = (self.head_index(), self.shape.hidden);
         let head = &self.parameters.as_slice()[head].values;

@@ -82,11 +82,7 @@ impl LlamaShape {
             qk_norm: QkNorm::None,
             attention_bias: AttentionBias::None,
             ffn_bias: FfnBias::None,
-            rope: Rope {
-                theta: self.rope_theta,
-                dims: self.head_size,
-                scaling: RopeScaling::None,
-            },
+            rope: Rope { theta: self.rope_theta, dims: self.head_size, scaling: RopeScaling::None },
             output: self.output,
             context: self.context,
         }
@@ -115,7 +111,9 @@ impl LlamaShape {
             ));
         }
         if !head_size.is_multiple_of(2) {
-            return shape(format!("a head of {head_size} values cannot rotate; choose an even size"));
+            return shape(format!(
+                "a head of {head_size} values cannot rotate; choose an even size"
+            ));
         }
         Ok(())
     }

@@ -109,8 +109,9 @@ impl Attention {
         dout: &[f32],
         to: AttentionGradient<'_>,
     ) {
-        let of_keys = self.units(to.k, self.kv_heads).zip(self.units(to.v, self.kv_heads));
-        let items = (0..).zip(self.units(to.q, self.heads).zip(of_keys));
+        let AttentionGradient { q, k, v } = to;
+        let of_keys = self.units(k, self.kv_heads).zip(self.units(v, self.kv_heads));
+        let items = (0..).zip(self.units(q, self.heads).zip(of_keys));
         compute.each_attention(items, |backend, precision, scratch, (index, (dq, (dk, dv)))| {
             for row in 0..self.length {
                 dk.row_mut(row).fill(0.0);

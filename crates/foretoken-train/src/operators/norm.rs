@@ -35,10 +35,11 @@ impl RmsNorm<'_> {
 
     /// From `dy`, the gradient of the output.
     pub fn backward(&self, compute: &mut Compute, x: &[f32], dy: &[f32], to: NormGradient<'_>) {
+        let NormGradient { x: d, gain: total } = to;
         let width = self.gain.len();
         let chunk = ROWS * width;
         let mut gains = vec![0.0; x.len().div_ceil(chunk) * width];
-        let of_rows = x.chunks(chunk).zip(dy.chunks(chunk)).zip(to.x.chunks_mut(chunk));
+        let of_rows = x.chunks(chunk).zip(dy.chunks(chunk)).zip(d.chunks_mut(chunk));
         compute.each(of_rows.zip(gains.chunks_mut(width)), |(((x, dy), d), dgain)| {
             let rows = x.chunks_exact(width).zip(dy.chunks_exact(width));
             for ((x, dy), d) in rows.zip(d.chunks_exact_mut(width)) {
@@ -48,7 +49,7 @@ impl RmsNorm<'_> {
                 vector::norm_gradient(NormRow { x, dy, gain, factor, slope, d, dgain });
             }
         });
-        gains.chunks_exact(width).for_each(|part| vector::add(to.gain, part));
+        gains.chunks_exact(width).for_each(|part| vector::add(total, part));
     }
 
     fn factor(&self, x: &[f32]) -> f32 {

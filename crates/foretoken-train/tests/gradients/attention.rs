@@ -38,9 +38,13 @@ fn twin(q: &[f64], k: &[f64], v: &[f64], starts: &[u32]) -> Vec<f64> {
 fn check(starts: &[u32]) {
     let Attention { heads, kv_heads, head_size, length } = SHAPE;
     let rows = SEQUENCES * length;
-    let wider = |width, seed| random(rows * width, seed).iter().map(|x| 2.0 * x).collect::<Vec<_>>();
-    let (q, k, v) =
-        (wider(heads * head_size, 1), wider(kv_heads * head_size, 2), wider(kv_heads * head_size, 3));
+    let wider =
+        |width, seed| random(rows * width, seed).iter().map(|x| 2.0 * x).collect::<Vec<_>>();
+    let (q, k, v) = (
+        wider(heads * head_size, 1),
+        wider(kv_heads * head_size, 2),
+        wider(kv_heads * head_size, 3),
+    );
     let dy = random(q.len(), 4);
     let mut compute = compute();
     let (mut out, mut lse) = (vec![f32::NAN; q.len()], vec![f32::NAN; rows * heads]);

@@ -40,7 +40,8 @@ fn linear_layers() {
         layer.forward(&mut compute, &x, &mut y, Write::Store);
         assert_close("output", &y, &twin(&wide(&x), &wide(&w), &wide(&b)));
         layer.forward(&mut compute, &x, &mut y, Write::Add);
-        let twice: Vec<f64> = twin(&wide(&x), &wide(&w), &wide(&b)).iter().map(|y| 2.0 * y).collect();
+        let twice: Vec<f64> =
+            twin(&wide(&x), &wide(&w), &wide(&b)).iter().map(|y| 2.0 * y).collect();
         assert_close("added output", &y, &twice);
         let (mut dx, mut dw, mut db) =
             (vec![f32::NAN; x.len()], vec![0.0; w.len()], vec![0.0; b.len()]);

@@ -29,7 +29,8 @@ fn folders_hold_the_model() {
 fn the_source_gives_its_tokenizer_and_special_tokens() {
     let compute = compute(1, Precision::F32);
     let model = Llama::new(&compute, shape(OutputHead::Tied), 3).expect("a good shape");
-    let (from, to) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (from, to) =
+        (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     std::fs::write(from.path().join("config.json"), r#"{"eos_token_id": [5, 6], "vocab_size": 9}"#)
         .expect("a file");
     std::fs::write(from.path().join("tokenizer.json"), "tokens").expect("a file");

@@ -22,7 +22,10 @@ fn check(case: &str, precision: Precision, bounds: &Bounds) {
     let mut adam = AdamW::new(OPTIONS, &model.parameters);
     for (step, wanted) in golden.values("loss").into_iter().enumerate() {
         let loss = model.step(&mut compute, &golden.batch()).expect("the batch is the model's");
-        assert!((loss / f64::from(wanted) - 1.0).abs() < bounds.loss, "{case} {step}: {loss}, {wanted}");
+        assert!(
+            (loss / f64::from(wanted) - 1.0).abs() < bounds.loss,
+            "{case} {step}: {loss}, {wanted}"
+        );
         let square_sum = model.parameters.gradient_square_sum(&compute);
         if step == 0 {
             let norm = golden.values("norm")[0];
