@@ -108,6 +108,27 @@ fn bits_depend_on_neither_threads_nor_level() {
 }
 
 #[test]
+fn right_factors_in_several_blocks_are_the_whole() {
+    let (m, k, n) = (21, 70, 200);
+    let (a, b) = (values(m * k, 9), values(k * n, 10));
+    let (a, b) = (Matrix::new(&a, k), Matrix::new(&b, n));
+    for backend in backends(2) {
+        for precision in PRECISIONS {
+            let (mut scratch, write) = (GemmScratch::default(), Write::Store);
+            let [mut whole, mut parts] = [vec![0.0; m * n], vec![f32::NAN; m * n]];
+            let out = MatrixMut::new(&mut whole, n);
+            backend.multiply(&mut scratch, Product { a, b, out, write, precision });
+            let out = MatrixMut::new(&mut parts, n);
+            let product = Product { a, b, out, write, precision };
+            let mut job = Multiply::new(&backend.table, &mut scratch, product, 2).expect("work");
+            job.columns = PANELS * LANES;
+            backend.pool.run_job(&job);
+            assert_eq!(whole, parts);
+        }
+    }
+}
+
+#[test]
 fn blocks_of_columns_and_of_stored_matrices_are_their_parts() {
     let (m, k, n) = (21, 70, 40);
     let (a, b) = (values(m * k, 7), values(k * n, 8));

@@ -13,9 +13,8 @@ fn twin(q: &[f64], k: &[f64], v: &[f64], starts: &[u32]) -> Vec<f64> {
     let Attention { heads, kv_heads, head_size, length } = SHAPE;
     let (q_width, k_width) = (heads * head_size, kv_heads * head_size);
     let mut out = vec![0.0; q.len()];
-    for row in 0..SEQUENCES * length {
-        let first = row / length * length;
-        let keys = first + starts[row] as usize..row + 1;
+    for (row, start) in starts.iter().enumerate() {
+        let keys = row / length * length + *start as usize..row + 1;
         for head in 0..heads {
             let at = row * q_width + head * head_size;
             let column = head / (heads / kv_heads) * head_size;

@@ -1,6 +1,10 @@
-//! Three steps of AdamW against PyTorch.
+//! Three steps of AdamW against PyTorch, and losses against transformers.
 
-use foretoken_train::{AdamOptions, AdamW, Precision, clip};
+use std::path::Path;
+
+use foretoken_model::ModelSource;
+use foretoken_train::{AdamOptions, AdamW, Batch, Llama, Precision, clip};
+use serde_json::Value;
 
 use crate::support::{Golden, compute, distance};
 
@@ -60,5 +64,31 @@ fn steps_in_f32_are_those_of_pytorch() {
 fn steps_in_bf16_are_near_them() {
     for case in CASES {
         check(case, Precision::Bf16, &Bounds { loss: 5e-3, gradient: 5e-2, after: 2e-2 });
+    }
+}
+
+/// The same checkpoints that the decoder is tested with.
+#[test]
+fn losses_are_those_of_transformers() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+    for case in ["llama-gqa", "llama-mha", "llama-sharded", "llama-bf16"] {
+        let source = ModelSource::Folder(root.join("checkpoints").join(case));
+        let text = std::fs::read(root.join("goldens").join(format!("{case}.json")));
+        let golden: Value = serde_json::from_slice(&text.expect("it exists")).expect("it is JSON");
+        let numbers = |key: &str| golden[key].as_array().expect("a list").clone();
+        let token = |value: &Value| value.as_u64().expect("a token") as u32;
+        let prompt: Vec<u32> = numbers("prompt").iter().map(token).collect();
+        let (tokens, targets) = (&prompt[..prompt.len() - 1], &prompt[1..]);
+        let mut model = Llama::open(&source).expect("the model opens");
+        let mut compute = compute(2, Precision::F32);
+        for (row, wanted) in numbers("logprobs").iter().enumerate() {
+            let mut weights = vec![0.0; tokens.len()];
+            weights[row] = 1.0;
+            let length = tokens.len();
+            let batch = Batch { tokens, length, targets, weights: &weights, starts: &[] };
+            let loss = model.evaluate(&mut compute, &batch).expect("the batch is the model's");
+            let wanted = wanted.as_f64().expect("a number");
+            assert!((loss + wanted).abs() < 2e-4, "{case} {row}: {loss}, {wanted}");
+        }
     }
 }
