@@ -119,45 +119,30 @@ impl HeadLoss<'_> {
             let rows = first..(first + most).min(x.rows());
             let x = x.block(rows.clone(), 0..self.width);
             let logits = product(compute, x, head, &mut scratch.logits);
-            let teacher = match &self.targets {
-                Targets::Tokens(_) => None,
+            let (weights, mut losses) = (&self.weights[rows.clone()], vec![0.0; rows.len()]);
+            let of_rows = losses.iter_mut().zip(weights).zip(logits.chunks_exact_mut(vocab));
+            match &self.targets {
+                Targets::Tokens(tokens) => {
+                    let items = of_rows.zip(&tokens[rows]);
+                    compute.each(items, |(((loss, weight), logits), token)| {
+                        **loss = hard_row(logits, **token, **weight);
+                    });
+                }
                 Targets::Teacher(teacher) => {
                     let hidden = Matrix::new(teacher.hidden, teacher.width);
-                    let hidden = hidden.block(rows.clone(), 0..teacher.width);
+                    let hidden = hidden.block(rows, 0..teacher.width);
                     let head = Matrix::new(teacher.head, teacher.width);
-                    Some(product(compute, hidden, head, &mut scratch.teacher))
+                    let teacher = product(compute, hidden, head, &mut scratch.teacher);
+                    let items = of_rows.zip(teacher.chunks_exact_mut(vocab));
+                    compute.each(items, |(((loss, weight), logits), teacher)| {
+                        **loss = soft_row(logits, teacher, **weight);
+                    });
                 }
-            };
-            sum += self.rows(compute, first, logits, teacher, vocab);
+            }
+            sum += losses.iter().sum::<f64>();
             then(compute, first, x, Matrix::new(logits, vocab));
         }
         sum
-    }
-
-    /// Turns the logits of rows into their gradients; returns the sum of their losses.
-    fn rows(
-        &self,
-        compute: &Compute,
-        first: usize,
-        logits: &mut [f32],
-        teacher: Option<&mut [f32]>,
-        vocab: usize,
-    ) -> f64 {
-        let mut losses = vec![0.0; logits.len() / vocab];
-        let of_rows = (first..).zip(losses.iter_mut().zip(logits.chunks_exact_mut(vocab)));
-        match (teacher, &self.targets) {
-            (Some(teacher), _) => {
-                let items = of_rows.zip(teacher.chunks_exact_mut(vocab));
-                compute.each(items, |((row, (loss, logits)), teacher)| {
-                    **loss = soft_row(logits, teacher, self.weights[*row]);
-                });
-            }
-            (None, Targets::Tokens(tokens)) => compute.each(of_rows, |(row, (loss, logits))| {
-                **loss = hard_row(logits, tokens[*row], self.weights[*row]);
-            }),
-            (None, Targets::Teacher(_)) => {}
-        }
-        losses.iter().sum()
     }
 }
 

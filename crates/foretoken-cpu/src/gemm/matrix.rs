@@ -182,7 +182,8 @@ impl<'a> MatrixMut<'a> {
     }
 
     /// # Safety
-    /// While the result lives, no other reference to any of its elements is used, on any thread.
+    /// While the result lives, so does the memory, and no other reference to any of its elements is used, on any
+    /// thread.
     ///
     /// # Panics
     /// If it is not within the matrix.
