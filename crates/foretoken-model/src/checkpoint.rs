@@ -5,7 +5,7 @@
 //! [`Checkpoint::vector`] asks for one; then its shape is checked against the spec. Nothing here packs, converts or computes.
 
 mod generation;
-mod store;
+
 mod tensor;
 
 use std::collections::{HashMap, HashSet};

@@ -18,22 +18,22 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// A tensor as it lies in its file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stored<'a> {
+pub(crate) struct Stored<'a> {
     /// Name in the file.
-    pub(super) name: &'a str,
+    pub(crate) name: &'a str,
     /// Sizes, outermost first.
-    pub(super) shape: &'a [usize],
+    pub(crate) shape: &'a [usize],
     /// The format, or what else it is stored as.
-    pub(super) format: Result<WeightFormat, &'a str>,
+    pub(crate) format: Result<WeightFormat, &'a str>,
     /// The bytes; empty where the format is none that is known.
-    pub(super) data: &'a [u8],
+    pub(crate) data: &'a [u8],
     /// The file, for messages.
-    pub(super) file: &'a str,
+    pub(crate) file: &'a str,
 }
 
 /// The opened weight files of a model.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(crate) struct Store {
     files: Vec<File>,
     tensors: Vec<Entry>,
     names: HashMap<String, usize>,
@@ -60,7 +60,7 @@ struct ShardIndex {
 
 impl Store {
     /// Opens the safetensors files of a folder.
-    pub(super) fn safetensors(source: &ModelSource, place: String) -> Result<Self, ModelError> {
+    pub(crate) fn safetensors(source: &ModelSource, place: String) -> Result<Self, ModelError> {
         let mut store = Self { files: vec![], tensors: vec![], names: HashMap::new(), place };
         if let Some(bytes) = source.open(SINGLE)? {
             store.add_safetensors(source.label(SINGLE), bytes)?;
@@ -90,7 +90,7 @@ impl Store {
     }
 
     /// Opens a GGUF file.
-    pub(super) fn gguf(path: &Path) -> Result<(Self, Gguf), ModelError> {
+    pub(crate) fn gguf(path: &Path) -> Result<(Self, Gguf), ModelError> {
         let label = path.display().to_string();
         let bytes = map_file(path)?.ok_or_else(|| ModelError::Io {
             file: label.clone(),
@@ -132,12 +132,12 @@ impl Store {
     }
 
     /// The tensor called `name`.
-    pub(super) fn get(&self, name: &str) -> Option<Stored<'_>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Stored<'_>> {
         self.names.get(name).map(|&i| self.stored(&self.tensors[i]))
     }
 
     /// The tensor called `name`, which must be there.
-    pub(super) fn require(&self, name: &str) -> Result<Stored<'_>, ModelError> {
+    pub(crate) fn require(&self, name: &str) -> Result<Stored<'_>, ModelError> {
         self.get(name).ok_or_else(|| ModelError::Tensor {
             file: self.place.clone(),
             cause: TensorError::Missing { name: name.to_owned() },
@@ -145,7 +145,7 @@ impl Store {
     }
 
     /// All tensors.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Stored<'_>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Stored<'_>> {
         self.tensors.iter().map(|entry| self.stored(entry))
     }
 
@@ -164,7 +164,7 @@ impl Store {
 
 impl Stored<'_> {
     /// The format, once the shape is as wanted and the format can be computed with.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         wanted: &[usize],
         supported: &'static str,
@@ -179,12 +179,12 @@ impl Stored<'_> {
         self.format.map_err(|found| self.type_error(found, supported))
     }
 
-    pub(super) fn type_error(&self, found: &str, supported: &'static str) -> ModelError {
+    pub(crate) fn type_error(&self, found: &str, supported: &'static str) -> ModelError {
         let (name, found) = (self.name.to_owned(), found.to_owned());
         self.error(TensorError::Type { name, found, supported })
     }
 
-    pub(super) fn error(&self, cause: TensorError) -> ModelError {
+    pub(crate) fn error(&self, cause: TensorError) -> ModelError {
         ModelError::Tensor { file: self.file.to_owned(), cause }
     }
 }
