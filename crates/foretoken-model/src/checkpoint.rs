@@ -23,8 +23,8 @@ use crate::error::{ConfigError, ModelError, TensorError};
 use crate::gguf::Gguf;
 use crate::source::ModelSource;
 use crate::spec::{ModelSpec, OutputHead, RopeScaling};
+use crate::store::{Store, Stored};
 use generation::{Ids, gguf_ids, json_ids};
-use store::{Store, Stored};
 
 /// Formats a matrix may be stored in.
 const MATRIX_FORMATS: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K or Q6_K";

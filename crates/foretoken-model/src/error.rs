@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::gguf::GgufError;
+use crate::pytorch::PytorchError;
 use crate::safetensors::SafetensorsError;
 
 /// Why a model could not be opened or read.
@@ -77,6 +78,14 @@ pub enum ModelError {
         file: String,
         /// What is wrong.
         cause: SafetensorsError,
+    },
+    /// A file of `torch.save` that cannot be read.
+    #[error("`{file}`: {cause}")]
+    Pytorch {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        cause: PytorchError,
     },
     /// A configuration that cannot be run.
     #[error("`{file}`: {cause}")]

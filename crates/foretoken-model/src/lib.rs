@@ -5,7 +5,7 @@
 //! trusted: every reader checks its arithmetic, bounds what it allocates by the size of the file, and
 //! names the file and the key or tensor at fault.
 //!
-//! This crate knows no drafting method, reads no environment and prints nothing.
+//! This crate knows drafting methods by their files at most, reads no environment and prints nothing.
 
 mod arch;
 mod cache;
@@ -18,11 +18,13 @@ mod error;
 pub mod fuzz;
 mod gguf;
 mod mmap;
+mod pytorch;
 mod rope;
 mod safetensors;
 mod source;
 mod spec;
 mod stop;
+mod store;
 mod target;
 mod text;
 mod tokenizer;
@@ -36,6 +38,7 @@ pub use config::{Config, KeyLists, UnknownKeys};
 pub use decoder::{Decoder, LoadProgress};
 pub use error::{ConfigError, ModelError, TensorError};
 pub use gguf::{ArrayValue, Gguf, GgufError, GgufTensor, TensorType, Value};
+pub use pytorch::PytorchError;
 pub use rope::Rotation;
 pub use safetensors::SafetensorsError;
 pub use source::{HubEnvironment, ModelSource};

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::error::{ModelError, TensorError};
 use crate::gguf::{Gguf, TensorType};
+use crate::pytorch;
 use crate::safetensors::{self, StoredTensor};
 use crate::source::{Bytes, ModelSource, is_plain_name, map_file};
 
