@@ -19,8 +19,9 @@ pub use tensor::Tensor;
 
 use crate::arch::{self, QkRows, ROPE_FREQS, Understood};
 use crate::config::{UnknownKeys, shorten};
-use crate::error::{ConfigError, ModelError, TensorError};
+use crate::error::{ConfigError, ModelError};
 use crate::gguf::Gguf;
+use crate::medusa;
 use crate::source::ModelSource;
 use crate::spec::{ModelSpec, OutputHead, RopeScaling};
 use crate::store::{Store, Stored};
@@ -28,8 +29,6 @@ use generation::{Ids, gguf_ids, json_ids};
 
 /// Formats a matrix may be stored in.
 const MATRIX_FORMATS: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K or Q6_K";
-/// Formats a vector may be stored in.
-const VECTOR_FORMATS: &str = "F32, F16 or BF16";
 /// Buffers of older checkpoints that hold nothing learned, by the end of their names.
 const DERIVED: &[&str] = &["rotary_emb.inv_freq", "self_attn.bias", "self_attn.masked_bias"];
 
@@ -168,6 +167,7 @@ impl Checkpoint {
             known.contains(name)
                 || name == tied_copy
                 || name == ROPE_FREQS
+                || medusa::is_in_model(name)
                 || DERIVED.iter().any(|end| name.ends_with(end))
         };
         for stored in self.store.iter().filter(|stored| !expected(stored.name)) {
@@ -232,12 +232,7 @@ impl Checkpoint {
 
     /// All stored tensors, used or not.
     pub fn tensors(&self) -> impl Iterator<Item = TensorInfo<'_>> {
-        self.store.iter().map(|stored| TensorInfo {
-            name: stored.name,
-            shape: stored.shape,
-            format: stored.format,
-            bytes: stored.data.len(),
-        })
+        self.store.iter().map(|stored| stored.info())
     }
 
     /// Bytes of the tensors that the model uses, as stored.
@@ -280,7 +275,7 @@ impl Checkpoint {
     /// A norm's gain or a bias, in the order the program counts it; every value is finite.
     pub fn vector(&self, tensor: Tensor) -> Result<Vec<f32>, ModelError> {
         let stored = self.store.require(&self.stored_name(tensor))?;
-        let values = decode(&stored, &tensor.shape(&self.spec))?;
+        let values = stored.vector(&tensor.shape(&self.spec))?;
         Ok(match self.row_order(tensor) {
             RowOrder::Natural => values,
             order @ RowOrder::InterleavedHeads { .. } => {
@@ -309,7 +304,10 @@ impl Checkpoint {
 }
 
 /// Reads a file that holds one JSON object.
-fn read_object(source: &ModelSource, file: &str) -> Result<Option<Map<String, Value>>, ModelError> {
+pub(crate) fn read_object(
+    source: &ModelSource,
+    file: &str,
+) -> Result<Option<Map<String, Value>>, ModelError> {
     let Some(bytes) = source.read(file)? else { return Ok(None) };
     parse_object(&bytes)
         .map(Some)
@@ -348,28 +346,10 @@ fn per_frequency(spec: &ModelSpec, stored: &Stored<'_>) -> Result<RopeScaling, M
     if spec.rope.scaling != RopeScaling::None {
         return Err(config("present".to_owned(), "absent beside another rope scaling"));
     }
-    let divisors = decode(stored, &[spec.rope.dims / 2])?;
+    let divisors = stored.vector(&[spec.rope.dims / 2])?;
     match divisors.iter().find(|&&divisor| divisor <= 0.0) {
         Some(divisor) => Err(config(divisor.to_string(), "above 0 throughout")),
         None => Ok(RopeScaling::PerFrequency { divisors }),
-    }
-}
-
-/// A stored vector as f32.
-fn decode(stored: &Stored<'_>, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
-    let format = stored.check(shape, VECTOR_FORMATS)?;
-    if !matches!(format, WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16) {
-        return Err(stored.type_error(format.name(), VECTOR_FORMATS));
-    }
-    let mut values = vec![0.0; stored.data.len() / format.spec().block_bytes];
-    (format.spec().decode)(stored.data, &mut values);
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(stored.error(TensorError::NotFinite {
-            name: stored.name.to_owned(),
-            index,
-            value: values[index],
-        })),
-        None => Ok(values),
     }
 }
 

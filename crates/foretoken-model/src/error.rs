@@ -79,6 +79,22 @@ pub enum ModelError {
         /// What is wrong.
         cause: SafetensorsError,
     },
+    /// The system refused to write a file.
+    #[error("cannot write `{file}`: {cause}; check that the folder exists and has room")]
+    Write {
+        /// The file.
+        file: String,
+        /// The system's answer.
+        cause: io::Error,
+    },
+    /// Medusa heads that cannot be used.
+    #[error("`{file}`: {cause}")]
+    Medusa {
+        /// The file or folder.
+        file: String,
+        /// What is wrong.
+        cause: crate::MedusaError,
+    },
     /// A file of `torch.save` that cannot be read.
     #[error("`{file}`: {cause}")]
     Pytorch {

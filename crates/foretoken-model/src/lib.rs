@@ -17,6 +17,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod gguf;
+mod medusa;
 mod mmap;
 mod pytorch;
 mod rope;
@@ -38,6 +39,10 @@ pub use config::{Config, KeyLists, UnknownKeys};
 pub use decoder::{Decoder, LoadProgress};
 pub use error::{ConfigError, ModelError, TensorError};
 pub use gguf::{ArrayValue, Gguf, GgufError, GgufTensor, TensorType, Value};
+pub use medusa::{
+    HeadBias, HeadPrecision, HeadTensor, MedusaCalibration, MedusaError, MedusaExport, MedusaHeads,
+    MedusaLayout, MedusaShape,
+};
 pub use pytorch::PytorchError;
 pub use rope::Rotation;
 pub use safetensors::SafetensorsError;

@@ -64,11 +64,18 @@ impl ModelSource {
         if let Some(folder) = cache.as_deref().and_then(|cache| snapshot(cache, spec)) {
             return Self::folder(folder);
         }
-        Err(ModelError::NotFound {
-            spec: spec.to_owned(),
-            looked: cache
-                .map_or("no cache folder is known".to_owned(), |cache| cache.display().to_string()),
-        })
+        Err(not_found(spec, cache.as_deref()))
+    }
+
+    /// The folder that `spec` names: itself, or a hub id that is in the local cache already.
+    pub(crate) fn resolve_folder(spec: &str, hub: &HubEnvironment) -> Result<Self, ModelError> {
+        let path = Path::new(spec);
+        if path.is_dir() {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        let cache = hub.cache();
+        let found = cache.as_deref().and_then(|cache| snapshot(cache, spec));
+        found.map(Self::Folder).ok_or_else(|| not_found(spec, cache.as_deref()))
     }
 
     fn folder(folder: PathBuf) -> Result<Self, ModelError> {
@@ -188,6 +195,11 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>, ModelError> {
 
 fn embedded(files: &'static [(&'static str, &'static [u8])], file: &str) -> Option<&'static [u8]> {
     files.iter().find(|(name, _)| *name == file).map(|&(_, contents)| contents)
+}
+
+fn not_found(spec: &str, cache: Option<&Path>) -> ModelError {
+    let looked = cache.map_or("no cache folder is known".into(), |cache| cache.display().to_string());
+    ModelError::NotFound { spec: spec.to_owned(), looked }
 }
 
 /// The snapshot of a hub id: that of `refs/main`, or the only one there is.

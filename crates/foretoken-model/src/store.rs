@@ -6,6 +6,7 @@ use std::path::Path;
 use foretoken_tensor::WeightFormat;
 use serde::Deserialize;
 
+use crate::checkpoint::TensorInfo;
 use crate::error::{ModelError, TensorError};
 use crate::gguf::{Gguf, TensorType};
 use crate::pytorch;
@@ -16,6 +17,9 @@ use crate::source::{Bytes, ModelSource, is_plain_name, map_file};
 const SINGLE: &str = "model.safetensors";
 /// The file that lists the shards of a sharded one.
 const INDEX: &str = "model.safetensors.index.json";
+
+/// Formats a vector may be stored in.
+pub(crate) const VECTOR_FORMATS: &str = "F32, F16 or BF16";
 
 /// A tensor as it lies in its file.
 #[derive(Debug, Clone, Copy)]
@@ -60,20 +64,31 @@ struct ShardIndex {
 }
 
 impl Store {
+    /// Nothing yet; `place` is the folder or file that should hold it all.
+    pub(crate) fn new(place: String) -> Self {
+        Self { files: vec![], tensors: vec![], names: HashMap::new(), place }
+    }
+
     /// Opens the safetensors files of a folder.
     pub(crate) fn safetensors(source: &ModelSource, place: String) -> Result<Self, ModelError> {
-        let mut store = Self { files: vec![], tensors: vec![], names: HashMap::new(), place };
+        let mut store = Self::new(place);
         if let Some(bytes) = source.open(SINGLE)? {
             store.add_safetensors(source.label(SINGLE), bytes)?;
             return Ok(store);
         }
-        let Some(index) = source.read(INDEX)? else {
-            return Err(ModelError::Incomplete {
-                folder: store.place.into(),
-                missing: "model.safetensors or model.safetensors.index.json",
-                advice: "download the weights, or convert other formats to safetensors",
-            });
-        };
+        if store.add_shards(source)? {
+            return Ok(store);
+        }
+        Err(ModelError::Incomplete {
+            folder: store.place.into(),
+            missing: "model.safetensors or model.safetensors.index.json",
+            advice: "download the weights, or convert other formats to safetensors",
+        })
+    }
+
+    /// Adds the shards that an index of the folder lists; false where there is no index.
+    pub(crate) fn add_shards(&mut self, source: &ModelSource) -> Result<bool, ModelError> {
+        let Some(index) = source.read(INDEX)? else { return Ok(false) };
         let file = source.label(INDEX);
         let index: ShardIndex = serde_json::from_slice(&index)
             .map_err(|cause| ModelError::Json { file: file.clone(), cause })?;
@@ -83,11 +98,11 @@ impl Store {
                 return Err(refuse(shard, "which is no plain file name in the same folder"));
             }
             match source.open(&shard)? {
-                Some(bytes) => store.add_safetensors(source.label(&shard), bytes)?,
+                Some(bytes) => self.add_safetensors(source.label(&shard), bytes)?,
                 None => return Err(refuse(shard, "which does not exist; download it")),
             }
         }
-        Ok(store)
+        Ok(true)
     }
 
     /// Opens a GGUF file.
@@ -99,8 +114,7 @@ impl Store {
         })?;
         let gguf =
             Gguf::parse(&bytes).map_err(|cause| ModelError::Gguf { file: label.clone(), cause })?;
-        let mut store =
-            Self { files: vec![], tensors: vec![], names: HashMap::new(), place: label.clone() };
+        let mut store = Self::new(label.clone());
         let tensors = gguf.tensors().iter().map(|tensor| StoredTensor {
             name: tensor.name.clone(),
             shape: tensor.shape.clone(),
@@ -112,6 +126,16 @@ impl Store {
         });
         store.add(File { label, bytes }, tensors.collect())?;
         Ok((store, gguf))
+    }
+
+    /// Adds a safetensors file or one of `torch.save`, whichever it is by its first bytes.
+    pub(crate) fn add_file(&mut self, label: String, bytes: Bytes) -> Result<(), ModelError> {
+        if !pytorch::is_pytorch(&bytes) {
+            return self.add_safetensors(label, bytes);
+        }
+        let tensors = pytorch::parse(&bytes)
+            .map_err(|cause| ModelError::Pytorch { file: label.clone(), cause })?;
+        self.add(File { label, bytes }, tensors)
     }
 
     fn add_safetensors(&mut self, label: String, bytes: Bytes) -> Result<(), ModelError> {
@@ -163,7 +187,31 @@ impl Store {
     }
 }
 
-impl Stored<'_> {
+impl<'a> Stored<'a> {
+    /// What it is, for people.
+    pub(crate) fn info(&self) -> TensorInfo<'a> {
+        let Self { name, shape, format, data, .. } = *self;
+        TensorInfo { name, shape, format, bytes: data.len() }
+    }
+
+    /// A vector of this shape as f32; every value is finite.
+    pub(crate) fn vector(&self, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let format = self.check(shape, VECTOR_FORMATS)?;
+        if !matches!(format, WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16) {
+            return Err(self.type_error(format.name(), VECTOR_FORMATS));
+        }
+        let mut values = vec![0.0; self.data.len() / format.spec().block_bytes];
+        (format.spec().decode)(self.data, &mut values);
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(index) => Err(self.error(TensorError::NotFinite {
+                name: self.name.to_owned(),
+                index,
+                value: values[index],
+            })),
+            None => Ok(values),
+        }
+    }
+
     /// The format, once the shape is as wanted and the format can be computed with.
     pub(crate) fn check(
         &self,

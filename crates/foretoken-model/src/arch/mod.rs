@@ -79,6 +79,9 @@ const SHARED: KeyLists = KeyLists {
         "partial_rotary_factor",
     ],
     ignores: &[
+        // Of heads beside the model, which are counted from their tensors.
+        "medusa_num_heads",
+        "medusa_num_layers",
         // Read elsewhere, as settings of generation.
         "bos_token_id",
         "eos_token_id",
