@@ -2,9 +2,11 @@
 //! proportional to its input. A stable test runs them over seeds and mutations.
 
 use crate::config::UnknownKeys;
+use crate::medusa::Parts;
+use crate::store::Stored;
 use crate::{
-    AddSpecial, ChatTemplate, GenerationPrompt, Message, ParseSpecial, SpecialTexts, Tokenizer,
-    VocabularyFiles,
+    AddSpecial, ChatTemplate, GenerationPrompt, MedusaCalibration, Message, ParseSpecial,
+    SpecialTexts, Tokenizer, VocabularyFiles,
 };
 
 /// A GGUF header and, where it parses, its configuration.
@@ -26,6 +28,34 @@ pub fn safetensors(bytes: &[u8]) {
             assert!(tensor.range.end <= bytes.len(), "tensors lie within the file");
         }
     }
+}
+
+/// The archive and pickle of a file of `torch.save`.
+pub fn pytorch(bytes: &[u8]) {
+    if let Ok(tensors) = crate::pytorch::parse(bytes) {
+        for tensor in tensors {
+            assert!(tensor.range.end <= bytes.len(), "tensors lie within the file");
+        }
+    }
+}
+
+/// Medusa heads in either kind of file, and a calibration beside them.
+pub fn medusa(bytes: &[u8]) {
+    let tensors = if crate::pytorch::is_pytorch(bytes) {
+        crate::pytorch::parse(bytes).unwrap_or_default()
+    } else {
+        crate::safetensors::parse_tied(bytes).unwrap_or_default()
+    };
+    for original in [false, true] {
+        let stored = tensors.iter().map(|tensor| Stored::new(tensor, bytes, "fuzz"));
+        if let Ok(parts) = Parts::sort(stored, original) {
+            assert!(parts.shape.count > 0, "heads that open are some");
+            for tensor in parts.shape.tensors() {
+                assert!(!parts.name(tensor).is_empty(), "every tensor of the shape is there");
+            }
+        }
+    }
+    let _ = MedusaCalibration::parse(bytes, 3, "fuzz");
 }
 
 /// A `config.json`, and the rotation and tensor shapes of the model it describes.

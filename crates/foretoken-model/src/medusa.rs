@@ -28,8 +28,7 @@ use crate::error::ModelError;
 use crate::source::{HubEnvironment, ModelSource};
 use crate::spec::ModelSpec;
 use crate::store::{Store, Stored, VECTOR_FORMATS};
-use parts::Parts;
-pub(crate) use parts::is_in_model;
+pub(crate) use parts::{Parts, is_in_model};
 
 /// Files that hold heads, in the order in which they are looked for.
 const FILES: &[&str] =
@@ -194,14 +193,14 @@ impl MedusaHeads {
             return medusa(MedusaError::Hidden { tensor, found, wanted: spec.hidden });
         }
         let Some(rows) = shape.vocab else { return Ok(()) };
-        let (tensor, found) = match self.token_map() {
+        let (tensor, found, fits) = match self.token_map() {
             Some(map) => {
-                let largest = map.iter().max().map_or(0, |&token| token as usize + 1);
-                ("token_map", largest.max(if largest > spec.vocab { 0 } else { spec.vocab }))
+                let tokens = map.iter().max().map_or(0, |&token| token as usize + 1);
+                ("token_map", tokens, tokens <= spec.vocab)
             }
-            None => (self.parts.name(HeadTensor::Output { head: 0 }), rows),
+            None => (self.parts.name(HeadTensor::Output { head: 0 }), rows, rows == spec.vocab),
         };
-        if found == spec.vocab {
+        if fits {
             return Ok(());
         }
         medusa(MedusaError::Vocabulary { tensor: tensor.to_owned(), found, wanted: spec.vocab })
@@ -217,8 +216,7 @@ impl MedusaHeads {
 fn compare(config: &Map<String, Value>, parts: &Parts) -> Vec<String> {
     let MedusaShape { count, blocks, hidden, vocab, .. } = parts.shape;
     let vocab = vocab.filter(|_| parts.token_map.is_none());
-    let mut claims =
-        vec![("medusa_num_heads", Some(count)), ("medusa_num_layers", Some(blocks))];
+    let mut claims = vec![("medusa_num_heads", Some(count)), ("medusa_num_layers", Some(blocks))];
     if parts.layout == MedusaLayout::Vllm {
         claims.extend([("num_heads", Some(count)), ("num_hidden_layers", Some(blocks))]);
         claims.extend([("hidden_size", Some(hidden)), ("vocab_size", vocab)]);
@@ -229,7 +227,9 @@ fn compare(config: &Map<String, Value>, parts: &Parts) -> Vec<String> {
             .then(|| format!("config.json says {key} = {claimed}; the tensors say {found}"))
     };
     let mut warnings: Vec<String> = claims.into_iter().filter_map(differs).collect();
-    if parts.shape.bias == HeadBias::All && config.get("medusa_fc_bias") == Some(&Value::Bool(false)) {
+    if parts.shape.bias == HeadBias::All
+        && config.get("medusa_fc_bias") == Some(&Value::Bool(false))
+    {
         warnings.push("config.json says medusa_fc_bias = false; using the biases".to_owned());
     }
     warnings.extend(parts.warnings.iter().cloned());

@@ -73,10 +73,9 @@ fn locate(
 ) -> Result<StoredTensor, PytorchError> {
     let PickledTensor { storage, offset, shape, strides } = tensor;
     let entry = format!("{root}/data/{}", storage.key);
-    let file = archive.get(&entry).ok_or_else(|| PytorchError::NoStorage {
-        name: name.to_owned(),
-        entry: entry.clone(),
-    })?;
+    let file = archive
+        .get(&entry)
+        .ok_or_else(|| PytorchError::NoStorage { name: name.to_owned(), entry: entry.clone() })?;
     let size = storage.kind.bytes();
     if storage.values.checked_mul(size) != Some(file.len()) {
         return Err(PytorchError::StorageLength {
@@ -111,7 +110,12 @@ fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
 }
 
 /// The bytes of a tensor that starts `offset` values into the storage at `file`.
-fn within(file: &Range<usize>, size: usize, offset: usize, shape: &[usize]) -> Option<Range<usize>> {
+fn within(
+    file: &Range<usize>,
+    size: usize,
+    offset: usize,
+    shape: &[usize],
+) -> Option<Range<usize>> {
     let values = shape.iter().try_fold(1usize, |values, &n| values.checked_mul(n))?;
     let start = file.start.checked_add(offset.checked_mul(size)?)?;
     let end = start.checked_add(values.checked_mul(size)?)?;

@@ -74,8 +74,45 @@ pub(crate) struct StoredTensor {
     pub(crate) range: Range<usize>,
 }
 
+/// Most dimensions of a tensor that stands under several names.
+const MAX_TIED_DIMS: usize = 8;
+
 /// Reads the header of `bytes`, which are a whole file; tensors in order of their names.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<StoredTensor>, SafetensorsError> {
+    let (metadata, start) = header(bytes)?;
+    let mut tensors: Vec<StoredTensor> = metadata
+        .tensors()
+        .into_iter()
+        .map(|(name, info)| StoredTensor {
+            name,
+            shape: info.shape.clone(),
+            format: format(info.dtype),
+            range: start + info.data_offsets.0..start + info.data_offsets.1,
+        })
+        .collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(tensors)
+}
+
+/// As [`parse`], with the further names that `safetensors.torch.save_model` gives tensors in the file's
+/// metadata, where a module has them in several places.
+pub(crate) fn parse_tied(bytes: &[u8]) -> Result<Vec<StoredTensor>, SafetensorsError> {
+    let mut tensors = parse(bytes)?;
+    let (metadata, _) = header(bytes)?;
+    for (name, kept) in metadata.metadata().iter().flatten() {
+        let find = |name: &String| tensors.binary_search_by(|tensor| tensor.name.cmp(name));
+        if let (Ok(kept), Err(at)) = (find(kept), find(name))
+            && tensors[kept].shape.len() <= MAX_TIED_DIMS
+        {
+            let tied = StoredTensor { name: name.clone(), ..tensors[kept].clone() };
+            tensors.insert(at, tied);
+        }
+    }
+    Ok(tensors)
+}
+
+/// The parsed header, and where the data start.
+fn header(bytes: &[u8]) -> Result<(Metadata, usize), SafetensorsError> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
         return Err(SafetensorsError::TooShort { found: bytes.len() });
     };
@@ -92,19 +129,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<StoredTensor>, SafetensorsError>
     if metadata.data_len() != data.len() {
         return Err(SafetensorsError::Length { needed: metadata.data_len(), found: data.len() });
     }
-    let start = PREFIX + header.len();
-    let mut tensors: Vec<StoredTensor> = metadata
-        .tensors()
-        .into_iter()
-        .map(|(name, info)| StoredTensor {
-            name,
-            shape: info.shape.clone(),
-            format: format(info.dtype),
-            range: start + info.data_offsets.0..start + info.data_offsets.1,
-        })
-        .collect();
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(tensors)
+    Ok((metadata, PREFIX + header.len()))
 }
 
 fn format(dtype: Dtype) -> Result<WeightFormat, String> {

@@ -198,7 +198,8 @@ fn embedded(files: &'static [(&'static str, &'static [u8])], file: &str) -> Opti
 }
 
 fn not_found(spec: &str, cache: Option<&Path>) -> ModelError {
-    let looked = cache.map_or("no cache folder is known".into(), |cache| cache.display().to_string());
+    let looked =
+        cache.map_or("no cache folder is known".into(), |cache| cache.display().to_string());
     ModelError::NotFound { spec: spec.to_owned(), looked }
 }
 

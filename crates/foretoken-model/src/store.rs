@@ -130,11 +130,13 @@ impl Store {
 
     /// Adds a safetensors file or one of `torch.save`, whichever it is by its first bytes.
     pub(crate) fn add_file(&mut self, label: String, bytes: Bytes) -> Result<(), ModelError> {
-        if !pytorch::is_pytorch(&bytes) {
-            return self.add_safetensors(label, bytes);
-        }
-        let tensors = pytorch::parse(&bytes)
-            .map_err(|cause| ModelError::Pytorch { file: label.clone(), cause })?;
+        let file = label.clone();
+        let tensors = if pytorch::is_pytorch(&bytes) {
+            pytorch::parse(&bytes).map_err(|cause| ModelError::Pytorch { file, cause })?
+        } else {
+            safetensors::parse_tied(&bytes)
+                .map_err(|cause| ModelError::Safetensors { file, cause })?
+        };
         self.add(File { label, bytes }, tensors)
     }
 
@@ -176,18 +178,22 @@ impl Store {
 
     fn stored<'a>(&'a self, entry: &'a Entry) -> Stored<'a> {
         let file = &self.files[entry.file];
-        let tensor = &entry.tensor;
-        Stored {
-            name: &tensor.name,
-            shape: &tensor.shape,
-            format: tensor.format.as_ref().copied().map_err(String::as_str),
-            data: &file.bytes[tensor.range.clone()],
-            file: &file.label,
-        }
+        Stored::new(&entry.tensor, &file.bytes, &file.label)
     }
 }
 
 impl<'a> Stored<'a> {
+    /// A tensor of the file `label` that holds `bytes`.
+    pub(crate) fn new(tensor: &'a StoredTensor, bytes: &'a [u8], label: &'a str) -> Self {
+        Self {
+            name: &tensor.name,
+            shape: &tensor.shape,
+            format: tensor.format.as_ref().copied().map_err(String::as_str),
+            data: &bytes[tensor.range.clone()],
+            file: label,
+        }
+    }
+
     /// What it is, for people.
     pub(crate) fn info(&self) -> TensorInfo<'a> {
         let Self { name, shape, format, data, .. } = *self;

@@ -118,6 +118,30 @@ fn safetensors_headers() {
 }
 
 #[test]
+fn files_of_torch_save() {
+    let seeds =
+        ["v01/medusa_lm_head.pt", "v01-parameters/medusa_lm_head.pt", "tied/medusa_lm_head.pt"];
+    let mut seeds = seeds.map(|file| testdata(&format!("medusa/{file}"))).to_vec();
+    // Mutations prefer the beginning of a file; here the end has the directory.
+    seeds.extend(["strided.pt", "legacy.pt"].map(|file| testdata(&format!("medusa/{file}"))));
+    run(fuzz::pytorch, &seeds, &Limit { bytes: 1 << 20, per_byte: 64 });
+}
+
+#[test]
+fn medusa_heads() {
+    let seeds = [
+        testdata("medusa/v01/medusa_lm_head.pt"),
+        testdata("medusa/v01-bf16/medusa_lm_head.safetensors"),
+        testdata("medusa/tied-safetensors/medusa_lm_head.safetensors"),
+        testdata("medusa/vllm-token-map/model.safetensors"),
+        testdata("medusa/full-model/model-00001-of-00002.safetensors"),
+        br#"{"ranks": [[0.5, 0.25], [0.5], [0.0]], "positions": 9, "model": "m", "text": "t"}"#
+            .to_vec(),
+    ];
+    run(fuzz::medusa, &seeds, &Limit { bytes: 1 << 20, per_byte: 64 });
+}
+
+#[test]
 fn configurations() {
     let seeds = CASES.map(|case| testdata(&format!("checkpoints/{case}/config.json")));
     run(fuzz::config, &seeds, &Limit { bytes: 32 << 20, per_byte: 64 });

@@ -30,7 +30,7 @@ pub struct MedusaCalibration {
 
 impl MedusaCalibration {
     /// Reads and checks the contents of `file` for so many heads.
-    pub(super) fn parse(bytes: &[u8], heads: usize, file: &str) -> Result<Self, ModelError> {
+    pub(crate) fn parse(bytes: &[u8], heads: usize, file: &str) -> Result<Self, ModelError> {
         let calibration: Self = serde_json::from_slice(bytes)
             .map_err(|cause| ModelError::Json { file: file.to_owned(), cause })?;
         calibration

@@ -43,7 +43,10 @@ pub enum MedusaLayout {
 pub(super) enum Role {
     Head(HeadTensor),
     /// The published layout's output matrix: its index is the number of blocks.
-    Last { head: usize, index: usize },
+    Last {
+        head: usize,
+        index: usize,
+    },
     /// A copy of the model's own output matrix (vLLM's `original_lm_head`).
     ModelHead,
     TokenMap,

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 
 use foretoken_core::TokenId;
 
-use super::names::{self, HeadBias, HeadTensor, IN_MODEL, MedusaLayout, MedusaShape, Role};
 use super::MedusaError;
+use super::names::{self, HeadBias, HeadTensor, IN_MODEL, MedusaLayout, MedusaShape, Role};
 use crate::store::Stored;
 
 /// The parts of some heads, complete and of shapes that fit each other.
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) shape: MedusaShape,
+pub(crate) struct Parts {
+    pub(crate) shape: MedusaShape,
     pub(super) layout: MedusaLayout,
     pub(super) token_map: Option<Vec<TokenId>>,
     pub(super) warnings: Vec<String>,
@@ -26,7 +26,7 @@ pub(crate) fn is_in_model(name: &str) -> bool {
 impl Parts {
     /// Sorts the tensors of a file or a whole model; `original` says that the model's own output matrix may
     /// be stored as that of head 0.
-    pub(super) fn sort<'a>(
+    pub(crate) fn sort<'a>(
         tensors: impl Iterator<Item = Stored<'a>>,
         original: bool,
     ) -> Result<Self, MedusaError> {
@@ -42,7 +42,7 @@ impl Parts {
     }
 
     /// The stored name of a tensor of these heads.
-    pub(super) fn name(&self, tensor: HeadTensor) -> &str {
+    pub(crate) fn name(&self, tensor: HeadTensor) -> &str {
         self.names.get(&tensor).map_or("", String::as_str)
     }
 }
@@ -132,14 +132,14 @@ impl<'a> Found<'a> {
         };
         let count = self.tensors.keys().map(head_of).max().ok_or(MedusaError::NoHeads)?;
         let is_bias = |tensor: &HeadTensor| matches!(tensor, HeadTensor::BlockBias { .. });
-        let bias =
-            if self.tensors.keys().any(is_bias) { HeadBias::All } else { HeadBias::None };
+        let bias = if self.tensors.keys().any(is_bias) { HeadBias::All } else { HeadBias::None };
         let is_output = |tensor: &HeadTensor| matches!(tensor, HeadTensor::Output { .. });
         let output = self.tensors.iter().find(|(tensor, _)| is_output(tensor));
         let vocab = output.map(|(_, stored)| stored.shape.first().copied().unwrap_or(0));
         let innermost = |stored: &Stored<'_>| stored.shape.last().copied().unwrap_or(0);
         let hidden = self.tensors.values().next().map_or(0, innermost);
-        if let Some((_, empty)) = self.tensors.iter().find(|(_, stored)| stored.shape.contains(&0)) {
+        if let Some((_, empty)) = self.tensors.iter().find(|(_, stored)| stored.shape.contains(&0))
+        {
             return Err(MedusaError::Shape {
                 name: empty.name.to_owned(),
                 found: empty.shape.to_vec(),

@@ -67,7 +67,8 @@ fn directory(bytes: &[u8]) -> Option<Range<usize>> {
     let first = last.saturating_sub(MAX_COMMENT);
     let is_end = |&at: &usize| {
         u32_at(bytes, at) == Some(END)
-            && u16_at(bytes, at + 20).is_some_and(|comment| at + END_SIZE + comment as usize == bytes.len())
+            && u16_at(bytes, at + 20)
+                .is_some_and(|comment| at + END_SIZE + comment as usize == bytes.len())
     };
     let end = (first..=last).rev().find(is_end)?;
     let (mut size, mut start) = (u32_at(bytes, end + 12)? as u64, u32_at(bytes, end + 16)? as u64);
@@ -77,7 +78,8 @@ fn directory(bytes: &[u8]) -> Option<Range<usize>> {
         if u32_at(bytes, end64)? != END64 {
             return None;
         }
-        (size, start) = (u64_at(bytes, end64.checked_add(40)?)?, u64_at(bytes, end64.checked_add(48)?)?);
+        (size, start) =
+            (u64_at(bytes, end64.checked_add(40)?)?, u64_at(bytes, end64.checked_add(48)?)?);
     }
     let stop = start.checked_add(size)?;
     (stop <= end as u64).then_some(start as usize..stop as usize)

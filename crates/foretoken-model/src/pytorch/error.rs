@@ -31,7 +31,9 @@ pub enum PytorchError {
         entry: String,
     },
     /// A compressed or encrypted entry.
-    #[error("the archive's entry `{entry}` is compressed or encrypted; save it again with torch.save")]
+    #[error(
+        "the archive's entry `{entry}` is compressed or encrypted; save it again with torch.save"
+    )]
     Packed {
         /// The entry.
         entry: String,
@@ -51,7 +53,9 @@ pub enum PytorchError {
     #[error("the archive holds no `data.pkl`, so torch.save did not write it; name a checkpoint")]
     NoPickle,
     /// Numbers of a big-endian machine.
-    #[error("the numbers are stored {found}-endian; save the file again on a little-endian machine")]
+    #[error(
+        "the numbers are stored {found}-endian; save the file again on a little-endian machine"
+    )]
     ByteOrder {
         /// What the archive says.
         found: String,
@@ -113,7 +117,9 @@ pub enum PytorchError {
         found: &'static str,
     },
     /// A tensor whose numbers are not in the archive.
-    #[error("the tensor `{name}` needs the archive's entry `{entry}`, which is missing; download the file again")]
+    #[error(
+        "the tensor `{name}` needs the archive's entry `{entry}`, which is missing; download the file again"
+    )]
     NoStorage {
         /// Tensor name.
         name: String,

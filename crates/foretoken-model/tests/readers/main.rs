@@ -9,6 +9,8 @@
 mod checkpoints;
 mod gguf;
 mod goldens;
+mod medusa;
+mod pytorch;
 mod safetensors;
 mod sources;
 mod support;
