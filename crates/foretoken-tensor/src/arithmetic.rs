@@ -239,9 +239,14 @@ pub fn exp(x: f32) -> f32 {
     p * f32::from_bits(((n as i32 + 127) as u32) << 23)
 }
 
-/// `silu(gate) * up`, as `(gate / (1 + exp(-gate))) * up`.
+/// `x / (1 + exp(-x))`, the sigmoid linear unit.
+pub fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+/// `silu(gate) * up`.
 pub fn swiglu(gate: f32, up: f32) -> f32 {
-    gate / (1.0 + exp(-gate)) * up
+    silu(gate) * up
 }
 
 /// Rotates the pair `(x0, x1)` by the angle of the given cosine and sine:

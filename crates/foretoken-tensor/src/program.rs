@@ -64,6 +64,8 @@ pub enum Write {
     Store,
     /// `out = out + y`, the residual connection: one f32 addition after the whole product.
     Add,
+    /// `out = out + silu(y)`, the residual block of a Medusa head (Cai et al. 2024).
+    AddSilu,
 }
 
 /// The map `x · weightᵀ (+ bias)`.

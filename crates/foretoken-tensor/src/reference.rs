@@ -13,7 +13,7 @@ mod matrix;
 pub use kv::ReferenceKv;
 pub use matrix::ReferenceMatrix;
 
-use crate::arithmetic::{rms_factor, rotate_pair, swiglu};
+use crate::arithmetic::{rms_factor, rotate_pair, silu, swiglu};
 use crate::{
     Affine, Backend, BufferId, BufferSpec, KvShape, MatrixView, Op, PackError, Pass, Program, Slot,
     WeightFormat, Weights, Write,
@@ -184,6 +184,7 @@ fn run_op(
                     apply(part.map, weights, acts.get(input), out, |old, y| match part.write {
                         Write::Store => y,
                         Write::Add => old + y,
+                        Write::AddSilu => old + silu(y),
                     });
                 });
             }

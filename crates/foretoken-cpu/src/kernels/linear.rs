@@ -386,15 +386,24 @@ fn finish(
     run: &Run<'_>,
     part: &Projection,
     (rows, panels): (Range<usize>, Range<usize>),
-    acc: &Accumulators,
+    acc: &mut Accumulators,
 ) {
     let columns = columns(run.matrix(&part.map), &panels);
-    for (row, y) in rows.zip(acc.0.chunks_exact(WIDTH)) {
+    for (row, y) in rows.zip(acc.0.chunks_exact_mut(WIDTH)) {
         // SAFETY: these columns belong to this unit alone, and no worker reads the output in this phase.
         let out = unsafe { run.activations.write(part.out, row, columns.clone()) };
         match part.write {
             Write::Store => out.copy_from_slice(&y[..out.len()]),
-            Write::Add => out.iter_mut().zip(y).for_each(|(out, y)| *out += *y),
+            Write::Add => add(out, y),
+            Write::AddSilu => {
+                let y = &mut y[..out.len()];
+                (run.table.swiglu)(y, &[1.0; WIDTH][..y.len()]);
+                add(out, y);
+            }
         }
     }
+}
+
+fn add(out: &mut [f32], y: &[f32]) {
+    out.iter_mut().zip(y).for_each(|(out, y)| *out += *y);
 }

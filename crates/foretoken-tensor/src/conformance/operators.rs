@@ -103,11 +103,14 @@ fn linear(model: &mut Model, rng: &mut Rng, input: BufferId, rows: RowSet, forma
     for _ in 0..=rng.below(3) {
         let outputs = 1 + rng.below(70);
         let map = map(model, rng, [outputs, inputs], format);
-        let add = rows == RowSet::All && rng.below(2) == 0;
-        let (out, write) = if add {
-            (model.source(rng, outputs, 1.0), Write::Add)
-        } else {
-            (model.program.buffer(outputs, rows), Write::Store)
+        let write = match (rows, rng.below(4)) {
+            (RowSet::All, 0) => Write::Add,
+            (RowSet::All, 1) => Write::AddSilu,
+            _ => Write::Store,
+        };
+        let out = match write {
+            Write::Store => model.program.buffer(outputs, rows),
+            Write::Add | Write::AddSilu => model.source(rng, outputs, 1.0),
         };
         parts.push(Projection { map, out, write });
     }

@@ -100,7 +100,15 @@ fn swiglu_and_select_follow_f64() {
     model.push(Op::SwiGlu { input, gate, up, out });
     let selected = model.program.buffer(37, RowSet::Wanted);
     model.push(Op::Select { input: out, out: selected });
+    let block = model.buffer(37);
+    model.push(Op::Copy { input, out: block });
+    let residual = Projection { map: gate, out: block, write: Write::AddSilu };
+    model.push(Op::Linear { input, parts: vec![residual] });
     for row in run_chain(rng, &model, 9) {
+        let (x, gates) = (wide(&row[0].1), wide(&row[1].1));
+        let block: Vec<f64> =
+            x.iter().zip(&gates).map(|(x, g)| x + g / (1.0 + (-g).exp())).collect();
+        assert_near("silu", &row[5].1, &block, 1e-5);
         let pairs = wide(&row[1].1).into_iter().zip(wide(&row[2].1));
         let wanted: Vec<f64> = pairs.map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
         assert_near("swiglu", &row[3].1, &wanted, 1e-5);
