@@ -16,6 +16,7 @@
 mod acceptance;
 mod noise;
 mod sampling;
+mod sparse;
 mod stats;
 mod tree;
 mod union;
@@ -25,6 +26,7 @@ pub use noise::{Domain, Noise};
 pub use sampling::{
     Distribution, LogProbabilities, ParamError, Ranked, SampleError, Sampler, SamplingParams,
 };
+pub use sparse::{Guess, SparseTree, SparseTreeError};
 pub use stats::SpecStats;
 pub use tree::{BuildId, DraftTree, MAX_NODES, Proposal, Role, TreeBuilder, TreeError};
 pub use union::Union;

@@ -10,6 +10,7 @@
 #![expect(clippy::print_stdout, reason = "the report of a benchmark")]
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Instant;
 
 use foretoken_cpu::{
@@ -40,7 +41,9 @@ fn main() {
     println!("{} with {threads} threads, KV {}", backend.name(), kv_type.name());
     let sweep = ReadSweep::new(&backend);
     let weights = Weights {
-        matrices: [HEADS, KV_HEADS, KV_HEADS].map(|n| table(&backend, n * HEAD_SIZE)).into(),
+        matrices: [HEADS, KV_HEADS, KV_HEADS]
+            .map(|n| Arc::new(table(&backend, n * HEAD_SIZE)))
+            .into(),
         vectors: Vec::new(),
     };
     for depth in DEPTHS {
@@ -159,6 +162,7 @@ impl Context {
                 blocks: Range32 { start: 0, end: self.blocks.len() as u32 },
             }],
             wanted: &[],
+            input: &[],
         };
         let start = Instant::now();
         backend.run(&self.program, weights, &pass, &mut self.activations, &mut self.kv);

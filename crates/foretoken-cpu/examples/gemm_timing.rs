@@ -11,10 +11,9 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use foretoken_cpu::{
-    CpuBackend, CpuOptions, GemmScratch, Isa, Matrix, MatrixMut, Precision, Product,
+    CpuBackend, CpuOptions, GemmScratch, Isa, Matrix, MatrixMut, Precision, Product, Write,
     default_threads,
 };
-use foretoken_tensor::Write;
 
 const ROUNDS: usize = 15;
 const PRODUCTS: [&str; 3] = ["x wT", "dy w", "dyT x"];

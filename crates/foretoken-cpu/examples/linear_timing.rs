@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "the report of a benchmark")]
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Instant;
 
 use foretoken_cpu::{CpuActivations, CpuBackend, CpuKv, CpuOptions, Isa, default_threads};
@@ -125,7 +126,7 @@ fn weights(
     while bytes < BYTES {
         let matrix = backend.pack(&view, format).expect("finite weights pack");
         bytes += backend.packed_bytes(&matrix);
-        matrices.push(matrix);
+        matrices.push(Arc::new(matrix));
     }
     Weights { matrices, vectors: Vec::new() }
 }
@@ -177,6 +178,7 @@ impl Case {
                 blocks: Range32 { start: 0, end: 1 },
             }],
             wanted: &[],
+            input: &[],
         };
         let start = Instant::now();
         backend.run(&self.program, weights, &pass, &mut self.activations, &mut self.kv);

@@ -20,8 +20,6 @@
 
 use std::ops::Range;
 
-use foretoken_tensor::Write;
-
 pub use matrix::{Matrix, MatrixMut};
 
 use crate::CpuBackend;
@@ -61,6 +59,15 @@ impl Precision {
             Self::Bf16 => 2,
         }
     }
+}
+
+/// What a product does with what its output holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// Replaces it.
+    Store,
+    /// Adds to it.
+    Add,
 }
 
 /// A product to compute.

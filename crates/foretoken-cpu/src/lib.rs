@@ -41,7 +41,7 @@ use foretoken_tensor::{
 };
 
 pub use activations::CpuActivations;
-pub use gemm::{GemmScratch, Matrix, MatrixMut, Precision, Product};
+pub use gemm::{GemmScratch, Matrix, MatrixMut, Precision, Product, Write};
 pub use isa::Isa;
 pub use kv::CpuKv;
 pub use os::{available_memory, default_threads, machine_name};

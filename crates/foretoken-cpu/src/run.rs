@@ -54,6 +54,7 @@ impl Run<'_> {
             | Op::Rotate { buffer, .. }
             | Op::StoreKv { keys: buffer, .. }
             | Op::Select { out: buffer, .. }
+            | Op::Input { out: buffer }
             | Op::Copy { out: buffer, .. } => self.shares(*buffer, workers),
         }
     }
@@ -89,6 +90,7 @@ impl Run<'_> {
             Op::Select { input, out } => {
                 rows::copy(self, worker, (*input, *out), |i| self.pass.wanted[i] as usize);
             }
+            Op::Input { out } => rows::input(self, worker, *out),
             Op::Copy { input, out } => rows::copy(self, worker, (*input, *out), |i| i),
         }
     }
@@ -165,6 +167,7 @@ impl Run<'_> {
                 maps(gate, *input, *out) && maps(up, *input, *out)
             }
             Op::Select { input, out } => width(*input) == width(*out) && all(*input) && !all(*out),
+            Op::Input { out } => self.pass.input.len() == width(*out) * rows(*out) && all(*out),
             Op::Copy { input, out } => same(*input, *out) && input != out,
         };
         assert!(holds, "the buffers, weights and store of an operator agree in shape: {op:?}");

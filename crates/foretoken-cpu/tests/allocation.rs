@@ -74,7 +74,7 @@ fn weights(backend: &CpuBackend) -> Weights<CpuBackend> {
             order: RowOrder::Natural,
             data: &data,
         };
-        backend.pack(&view, format).expect("finite weights pack")
+        backend.pack(&view, format).expect("finite weights pack").into()
     };
     Weights {
         matrices: vec![
@@ -110,6 +110,7 @@ fn a_warm_pass_allocates_nothing() {
                 blocks: Range32 { start: 0, end: 3 },
             }],
             wanted: &[3],
+            input: &[],
         };
         backend.run(&program, &weights, &pass, &mut activations, &mut kv);
     };

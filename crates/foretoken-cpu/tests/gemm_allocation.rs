@@ -4,8 +4,9 @@ use std::alloc::System;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use foretoken_cpu::{CpuBackend, CpuOptions, GemmScratch, Matrix, MatrixMut, Precision, Product};
-use foretoken_tensor::Write;
+use foretoken_cpu::{
+    CpuBackend, CpuOptions, GemmScratch, Matrix, MatrixMut, Precision, Product, Write,
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

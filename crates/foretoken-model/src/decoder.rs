@@ -5,6 +5,8 @@
 //! second decoder for quantised weights, for trees or for drafting: formats live in the weights, and
 //! topology travels with each pass.
 
+use std::sync::Arc;
+
 use foretoken_tensor::{
     Affine, Backend, BufferId, MatrixId, Op, Program, Projection, RowSet, VectorId, WeightFormat,
     Weights, Write,
@@ -21,6 +23,10 @@ pub struct Decoder {
     pub program: Program,
     /// `[wanted, vocab]`.
     pub logits: BufferId,
+    /// What the output matrix is applied to, `[wanted, hidden]`: the residual behind the final norm.
+    pub hidden: BufferId,
+    /// What makes logits of hidden states, `[vocab, hidden]`.
+    pub output: MatrixId,
     /// Tensors of the weight matrices, by [`MatrixId`].
     matrices: Vec<Tensor>,
     /// Tensors of the weight vectors, by [`VectorId`].
@@ -61,9 +67,10 @@ impl Decoder {
             gated: all(&mut program, spec.ffn),
         };
         let wanted = program.buffer(spec.hidden, RowSet::Wanted);
-        let normed = program.buffer(spec.hidden, RowSet::Wanted);
+        let hidden = program.buffer(spec.hidden, RowSet::Wanted);
         let logits = program.buffer(spec.vocab, RowSet::Wanted);
-        let mut decoder = Self { program, logits, matrices: Vec::new(), vectors: Vec::new() };
+        let (matrices, vectors) = (Vec::new(), Vec::new());
+        let mut decoder = Self { program, logits, hidden, output: MatrixId(0), matrices, vectors };
 
         let table = decoder.matrix(Tensor::Embedding);
         decoder.program.push(Op::Embed { table, out: layer.residual });
@@ -72,14 +79,15 @@ impl Decoder {
             decoder.record_ffn(spec, &layer, index);
         }
         decoder.program.push(Op::Select { input: layer.residual, out: wanted });
-        decoder.record_norm(spec, wanted, Tensor::FinalNorm, normed);
+        decoder.record_norm(spec, wanted, Tensor::FinalNorm, hidden);
         let weight = match spec.output {
             OutputHead::Tied => table,
             OutputHead::Own => decoder.matrix(Tensor::Head),
         };
+        decoder.output = weight;
         let head =
             Projection { map: Affine { weight, bias: None }, out: logits, write: Write::Store };
-        decoder.program.push(Op::Linear { input: normed, parts: vec![head] });
+        decoder.program.push(Op::Linear { input: hidden, parts: vec![head] });
         decoder
     }
 
@@ -175,7 +183,7 @@ impl Decoder {
             progress(LoadProgress { done: matrices.len(), total });
             let view = source.matrix(tensor)?;
             let target = format.unwrap_or(view.format);
-            matrices.push(backend.pack(&view, target)?);
+            matrices.push(Arc::new(backend.pack(&view, target)?));
         }
         progress(LoadProgress { done: total, total });
         let vectors = self

@@ -40,8 +40,8 @@ pub use decoder::{Decoder, LoadProgress};
 pub use error::{ConfigError, ModelError, TensorError};
 pub use gguf::{ArrayValue, Gguf, GgufError, GgufTensor, TensorType, Value};
 pub use medusa::{
-    HeadBias, HeadPrecision, HeadTensor, MedusaCalibration, MedusaError, MedusaExport, MedusaHeads,
-    MedusaLayout, MedusaShape,
+    HeadBias, HeadPrecision, HeadTensor, Heads, MedusaCalibration, MedusaError, MedusaExport,
+    MedusaHeads, MedusaLayout, MedusaNetwork, MedusaShape,
 };
 pub use pytorch::PytorchError;
 pub use rope::Rotation;

@@ -4,13 +4,15 @@
 //! Head `k` takes the hidden state behind the model's final norm, `L` times `x = x + SiLU(W x + b)`, then
 //! an output matrix of its own or the model's, and predicts the token `k + 2` places behind the last one
 //! the state has seen. What there is comes from the tensors: published configurations count heads wrongly,
-//! so they are compared and nothing more. This module computes nothing and knows no trees.
+//! so they are compared and nothing more. They are read here and evaluated by [`MedusaNetwork`]; nothing here knows trees.
 
 mod calibration;
 mod error;
 mod export;
 mod names;
+mod network;
 mod parts;
+mod stage;
 
 use std::path::Path;
 
@@ -28,6 +30,7 @@ use crate::error::ModelError;
 use crate::source::{HubEnvironment, ModelSource};
 use crate::spec::ModelSpec;
 use crate::store::{Store, Stored, VECTOR_FORMATS};
+pub use network::{Heads, MedusaNetwork};
 pub(crate) use parts::{Parts, is_in_model};
 
 /// Files that hold heads, in the order in which they are looked for.

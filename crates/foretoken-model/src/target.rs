@@ -98,6 +98,13 @@ pub trait Target: Send {
     /// If the row was not asked for in the last pass.
     fn logits(&self, item: usize, node: NodeId) -> &[f32];
 
+    /// Hidden state `[hidden]` of `node` behind the final norm, which is what the output matrix is
+    /// applied to; for a node whose row was wanted.
+    ///
+    /// # Panics
+    /// If the row was not asked for in the last pass.
+    fn hidden(&self, item: usize, node: NodeId) -> &[f32];
+
     /// Keeps the rows of an ascending path of the last tree, from its root; drops the others.
     fn commit(&mut self, sequence: SequenceId, path: &[NodeId]);
 
@@ -135,7 +142,7 @@ pub struct LoadOptions {
 
 /// A model on a backend.
 pub struct Model<B: Backend> {
-    backend: Arc<B>,
+    pub(crate) backend: Arc<B>,
     spec: ModelSpec,
     decoder: Decoder,
     weights: Weights<B>,
@@ -216,6 +223,11 @@ impl<B: Backend> Model<B> {
         })
     }
 
+    /// The packed matrix that makes logits of hidden states, `[vocab, hidden]`.
+    pub fn output_matrix(&self) -> Arc<B::Matrix> {
+        Arc::clone(&self.weights.matrices[self.decoder.output.index()])
+    }
+
     /// Lengthens a sequence to `length` positions by repeating the keys and values it holds, in turn.
     ///
     /// For benchmarks: a long context for the price of a copy. What the sequence then holds is no text,
@@ -238,6 +250,13 @@ impl PassArrays {
         self.spans.clear();
         self.wanted.clear();
         self.items.clear();
+    }
+
+    /// Row of a node in the buffers of wanted rows.
+    fn wanted_row(&self, item: usize, node: NodeId) -> usize {
+        let rows = self.items[item];
+        assert!((rows.first_node..rows.end).contains(&node), "the row was asked for");
+        rows.first_wanted + node - rows.first_node
     }
 }
 
@@ -338,6 +357,7 @@ impl<B: Backend> Target for Model<B> {
         }
         let pass = Pass {
             tokens: &arrays.tokens,
+            input: &[],
             rotation: &arrays.rotation,
             subtree_end: &arrays.subtree_end,
             depth: &arrays.depth,
@@ -350,10 +370,11 @@ impl<B: Backend> Target for Model<B> {
     }
 
     fn logits(&self, item: usize, node: NodeId) -> &[f32] {
-        let rows = self.pass.items[item];
-        assert!((rows.first_node..rows.end).contains(&node), "the row was asked for");
-        let row = rows.first_wanted + node - rows.first_node;
-        self.backend.row(&self.activations, self.decoder.logits, row)
+        self.backend.row(&self.activations, self.decoder.logits, self.pass.wanted_row(item, node))
+    }
+
+    fn hidden(&self, item: usize, node: NodeId) -> &[f32] {
+        self.backend.row(&self.activations, self.decoder.hidden, self.pass.wanted_row(item, node))
     }
 
     fn commit(&mut self, sequence: SequenceId, path: &[NodeId]) {

@@ -5,6 +5,7 @@
 //! nothing between operators and afterwards only the rows it asks for.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::arithmetic::PairSum;
 use crate::{BufferId, MatrixView, PackError, Program, RowSet, WeightFormat};
@@ -170,6 +171,8 @@ impl Range32 {
 pub struct Pass<'a> {
     /// One token id per row, all below the vocabulary size.
     pub tokens: &'a [u32],
+    /// What [`Op::Input`](crate::Op::Input) takes, `[rows, width]`; empty where a program has none.
+    pub input: &'a [f32],
     /// Cosines then sines of each row's rotary angles: `[rows, 2, dims / 2]`.
     pub rotation: &'a [f32],
     /// Per row, one past its last descendant, counted within its span.
@@ -243,8 +246,8 @@ impl<'a> Pass<'a> {
 /// A model's weights in a backend's packed form.
 #[derive(Debug)]
 pub struct Weights<B: Backend> {
-    /// By [`MatrixId`](crate::MatrixId).
-    pub matrices: Vec<B::Matrix>,
+    /// By [`MatrixId`](crate::MatrixId); programs may share them.
+    pub matrices: Vec<Arc<B::Matrix>>,
     /// By [`VectorId`](crate::VectorId).
     pub vectors: Vec<B::Vector>,
 }

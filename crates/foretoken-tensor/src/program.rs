@@ -183,6 +183,12 @@ pub enum Op {
         /// `[wanted, width]`, [`RowSet::Wanted`].
         out: BufferId,
     },
+    /// Takes the rows given instead of tokens: `out[r] = input[r]` of
+    /// [`Pass::input`](crate::Pass::input).
+    Input {
+        /// `[rows, width]`.
+        out: BufferId,
+    },
     /// Keeps a copy for a reader: `out = input`.
     Copy {
         /// `[rows, width]`.

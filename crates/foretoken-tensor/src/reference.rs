@@ -166,6 +166,7 @@ fn run_op(
                 table.decode_row(token as usize, out);
             }
         }),
+        Op::Input { out } => acts.update(out, |_, out| out.values.copy_from_slice(pass.input)),
         Op::RmsNorm { input, weight, eps, out } => acts.update(out, |acts, out| {
             for (x, out) in acts.get(input).rows().zip(out.rows_mut()) {
                 out.copy_from_slice(x);
@@ -181,10 +182,8 @@ fn run_op(
         Op::Linear { input, ref parts } => {
             for part in parts {
                 acts.update(part.out, |acts, out| {
-                    apply(part.map, weights, acts.get(input), out, |old, y| match part.write {
-                        Write::Store => y,
-                        Write::Add => old + y,
-                        Write::AddSilu => old + silu(y),
+                    apply(part.map, weights, acts.get(input), out, |old, y| {
+                        written(part.write, old, y)
                     });
                 });
             }
@@ -229,6 +228,15 @@ fn norm(x: &mut [f32], weight: &[f32], eps: f32) {
     let factor = rms_factor(x, eps);
     for (x, w) in x.iter_mut().zip(weight) {
         *x = (*x * factor) * w;
+    }
+}
+
+/// What a projection leaves where `old` was.
+fn written(write: Write, old: f32, y: f32) -> f32 {
+    match write {
+        Write::Store => y,
+        Write::Add => old + y,
+        Write::AddSilu => old + silu(y),
     }
 }
 

@@ -9,9 +9,8 @@
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use foretoken_cpu::default_threads;
+use foretoken_cpu::{Write, default_threads};
 use foretoken_model::OutputHead;
-use foretoken_tensor::Write;
 use foretoken_train::{
     AdamOptions, AdamW, Batch, Compute, CpuOptions, Llama, LlamaShape, Precision, clip,
 };

@@ -1,7 +1,8 @@
 //! Where operators compute: the threads, the precision of products and the scratch they share.
 
-use foretoken_cpu::{CpuBackend, CpuOptions, GemmScratch, Matrix, MatrixMut, Precision, Product};
-use foretoken_tensor::Write;
+use foretoken_cpu::{
+    CpuBackend, CpuOptions, GemmScratch, Matrix, MatrixMut, Precision, Product, Write,
+};
 
 use crate::operators::AttentionScratch;
 

@@ -4,8 +4,7 @@
 //! that are masked; the caller scales weights, so that a batch in pieces is the batch.
 
 use foretoken_core::TokenId;
-use foretoken_cpu::Matrix;
-use foretoken_tensor::Write;
+use foretoken_cpu::{Matrix, Write};
 
 use crate::compute::Compute;
 use crate::vector;

@@ -104,15 +104,28 @@ impl Sampler {
         k: usize,
         out: &mut Vec<Ranked>,
     ) -> Result<(), SampleError> {
-        out.clear();
         if self.is_greedy() {
-            let Reading { logits, scan, filter, .. } = self.read(row, path)?;
-            let ranked = filter.largest(logits, scan, k).iter().take(k);
-            out.extend(ranked.map(|key| Ranked { token: key.token(), score: key.logit().into() }));
-        } else {
-            let scores = self.best_scores(row, path, position, k)?;
-            out.extend(scores.iter().take(k).map(|scored| scored.0));
+            return self.likeliest(row, path, k, out);
         }
+        out.clear();
+        let scores = self.best_scores(row, path, position, k)?;
+        out.extend(scores.iter().take(k).map(|scored| scored.0));
+        Ok(())
+    }
+
+    /// Writes the `k` tokens with the largest logits to `out`, whatever the noise: those that a rule
+    /// with noise of its own is most likely to accept. The score is the logit.
+    pub fn likeliest(
+        &mut self,
+        row: &[f32],
+        path: &[TokenId],
+        k: usize,
+        out: &mut Vec<Ranked>,
+    ) -> Result<(), SampleError> {
+        out.clear();
+        let Reading { logits, scan, filter, .. } = self.read(row, path)?;
+        let ranked = filter.largest(logits, scan, k).iter().take(k);
+        out.extend(ranked.map(|key| Ranked { token: key.token(), score: key.logit().into() }));
         Ok(())
     }
 

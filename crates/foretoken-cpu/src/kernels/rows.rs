@@ -21,6 +21,16 @@ pub(crate) fn embed(run: &Run<'_>, worker: &Worker<'_>, table: MatrixId, out: Bu
     }
 }
 
+/// `out[r] = input[r]` of the pass.
+pub(crate) fn input(run: &Run<'_>, worker: &Worker<'_>, out: BufferId) {
+    let width = run.activations.spec(out).width;
+    for row in worker.share(run.rows(out)) {
+        let from = &run.pass.input[row * width..(row + 1) * width];
+        // SAFETY: a row belongs to one worker's share.
+        unsafe { run.activations.write(out, row, 0..width) }.copy_from_slice(from);
+    }
+}
+
 /// A norm of each row, of `input` into `out`, and what the products of the operator behind it read.
 pub(crate) fn rms_norm(
     run: &Run<'_>,

@@ -37,7 +37,7 @@ impl Writer {
             data: &values,
         };
         let matrix = backend.pack(&view, WeightFormat::F32).unwrap();
-        let weights = Weights { matrices: vec![matrix], vectors: vec![] };
+        let weights = Weights { matrices: vec![matrix.into()], vectors: vec![] };
         let cache = KvCache::new(&backend, SHAPE, limit);
         Self { backend, program, weights, cache }
     }
@@ -61,6 +61,7 @@ impl Writer {
             blocks: &blocks,
             spans: &[span],
             wanted: &[],
+            input: &[],
         };
         let mut activations = self.backend.activations(&self.program, 1, 1);
         let store = &mut self.cache.store;

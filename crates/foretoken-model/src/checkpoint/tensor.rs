@@ -50,6 +50,14 @@ pub enum Tensor {
 }
 
 impl Tensor {
+    /// The matrix that makes a model's logits.
+    pub fn of_output(spec: &ModelSpec) -> Self {
+        match spec.output {
+            OutputHead::Tied => Self::Embedding,
+            OutputHead::Own => Self::Head,
+        }
+    }
+
     /// Every tensor that a model of this spec has, each once.
     pub fn all(spec: &ModelSpec) -> Vec<Self> {
         let mut tensors = vec![Self::Embedding, Self::FinalNorm];

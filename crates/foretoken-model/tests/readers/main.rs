@@ -9,6 +9,7 @@
 mod checkpoints;
 mod gguf;
 mod goldens;
+mod heads;
 mod medusa;
 mod pytorch;
 mod safetensors;

@@ -28,6 +28,7 @@ fn check(depth: &[u32], subtree_end: &[u32]) {
     let span = |rows, base, blocks| SpanLayout { rows, base, blocks };
     Pass {
         tokens: &vec![0; depth.len() + 1],
+        input: &[],
         rotation: &[],
         subtree_end: &[&[1], subtree_end].concat(),
         depth: &[&[0], depth].concat(),

@@ -1,5 +1,7 @@
 //! Programs with random weights: single operators and small transformers.
 
+use std::sync::Arc;
+
 use super::rng::Rng;
 use crate::{
     Affine, Backend, BufferId, KvShape, KvType, MatrixId, MatrixView, Op, Program, Projection,
@@ -136,7 +138,7 @@ impl Model {
 
     pub(super) fn pack<B: Backend>(&self, backend: &B) -> Weights<B> {
         let pack = |(stored, format): &(Stored, WeightFormat)| {
-            backend.pack(&stored.view(), *format).expect("finite weights are packed")
+            Arc::new(backend.pack(&stored.view(), *format).expect("finite weights are packed"))
         };
         Weights {
             matrices: self.matrices.iter().map(pack).collect(),

@@ -43,6 +43,10 @@ pub fn check_operators<B: Backend>(backend: &B, thoroughness: Thoroughness) {
             let out = model.program.buffer(width, RowSet::Wanted);
             model.push(Op::Select { input, out });
         });
+        check_op(backend, rng, "input", case, 0, |model, _| {
+            let out = model.buffer(width);
+            model.push(Op::Input { out });
+        });
         check_heads(backend, rng, case);
     }
 }
@@ -155,6 +159,9 @@ fn check_op<B: Backend>(
         inputs.push(&first, &tree, &rng.tokens(rows, VOCABULARY));
         inputs.push(&second, &Tree::chain(2), &rng.tokens(2, VOCABULARY));
         inputs.want((0..rows + 2).filter(|row| row % 3 != 1));
+        if let Some(Op::Input { out }) = model.program.ops().first() {
+            inputs.input = rng.floats((rows + 2) * model.program.buffers()[out.index()].width, 1.0);
+        }
         tandem.run_without_kv(format_args!("{what}, case {case}, {rows} rows"), &inputs);
     }
 }

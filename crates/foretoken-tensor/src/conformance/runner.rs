@@ -1,6 +1,6 @@
 //! Running passes on a backend and comparing what comes out, bit for bit.
 
-use std::{fmt::Arguments, ops::Range};
+use std::{fmt::Arguments, ops::Range, sync::Arc};
 
 use super::{model::Model, rng::Rng, tree::Tree};
 use crate::{
@@ -60,6 +60,7 @@ pub(super) struct Inputs {
     pub(super) blocks: Vec<BlockId>,
     pub(super) spans: Vec<SpanLayout>,
     pub(super) wanted: Vec<u32>,
+    pub(super) input: Vec<f32>,
 }
 
 impl Inputs {
@@ -99,6 +100,7 @@ impl Inputs {
     pub(super) fn pass(&self) -> Pass<'_> {
         Pass {
             tokens: &self.tokens,
+            input: &self.input,
             rotation: &self.rotation,
             subtree_end: &self.subtree_end,
             depth: &self.depth,
@@ -183,6 +185,7 @@ impl<'a, B: Backend> Tandem<'a, B> {
     pub(super) fn new(backend: &'a B, model: &'a Model, blocks: usize) -> Self {
         let mut oracle = Runner::new(&Reference, model, blocks);
         for matrix in &mut oracle.weights.matrices {
+            let matrix = Arc::get_mut(matrix).expect("the oracle packed its own");
             matrix.set_pair_sum(backend.pair_sum());
         }
         Self { ours: Runner::new(backend, model, blocks), oracle }

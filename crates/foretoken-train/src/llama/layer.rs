@@ -4,8 +4,6 @@
 //! attention gives with its sums, gate and up. Norms and the gated product are computed again in the backward pass,
 //! which costs less than the memory.
 
-use foretoken_tensor::Write;
-
 use super::LlamaShape;
 use crate::compute::Compute;
 use crate::operators::{
@@ -13,6 +11,7 @@ use crate::operators::{
     swiglu, swiglu_backward,
 };
 use crate::parameters::Parameter;
+use foretoken_cpu::Write;
 
 /// Parameters of a layer, in the order of [`LlamaShape::tensors`].
 pub(super) const PARAMETERS: usize = 9;

@@ -9,8 +9,8 @@ mod layer;
 mod shape;
 
 use foretoken_core::TokenId;
+use foretoken_cpu::Write;
 use foretoken_model::{OutputHead, Rope as RopeSpec, RopeScaling};
-use foretoken_tensor::Write;
 
 pub use files::StoredAs;
 pub use shape::LlamaShape;

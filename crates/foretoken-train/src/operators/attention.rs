@@ -6,8 +6,7 @@
 
 use std::ops::Range;
 
-use foretoken_cpu::{CpuBackend, GemmScratch, Matrix, MatrixMut, Precision, Product};
-use foretoken_tensor::Write;
+use foretoken_cpu::{CpuBackend, GemmScratch, Matrix, MatrixMut, Precision, Product, Write};
 
 use super::linear::row_blocks;
 use crate::compute::Compute;

@@ -1,7 +1,6 @@
 //! `y = x · weightᵀ (+ bias)`.
 
-use foretoken_cpu::{Matrix, MatrixMut};
-use foretoken_tensor::Write;
+use foretoken_cpu::{Matrix, MatrixMut, Write};
 
 use crate::compute::Compute;
 use crate::vector;

@@ -1,10 +1,9 @@
 //! Operators that work value by value: the gate of a feed-forward layer and Medusa's residual block.
 
-use foretoken_tensor::Write;
-
 use super::{Linear, LinearGradient};
 use crate::compute::Compute;
 use crate::vector;
+use foretoken_cpu::Write;
 
 /// Values of one item of work.
 const VALUES: usize = 1 << 14;

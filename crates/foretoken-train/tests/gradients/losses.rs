@@ -1,6 +1,6 @@
 //! Losses of an output matrix.
 
-use foretoken_tensor::Write;
+use foretoken_cpu::Write;
 use foretoken_train::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
 
 use crate::check::{assert_close, compute, differences, random, wide};

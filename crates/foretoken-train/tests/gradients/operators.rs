@@ -1,7 +1,7 @@
 //! Linear layers, norms, rotations, gates, embeddings.
 
+use foretoken_cpu::Write;
 use foretoken_model::{Rope as RopeSpec, RopeScaling};
-use foretoken_tensor::Write;
 use foretoken_train::operators::{
     Direction, Linear, LinearGradient, NormGradient, RmsNorm, Rope, SiluBlock, SiluBlockGradient,
     gather, gather_backward, swiglu, swiglu_backward,

@@ -192,6 +192,10 @@ impl Target for Recorder {
         if spoiled { &self.nan } else { self.inner.logits(item, node) }
     }
 
+    fn hidden(&self, item: usize, node: NodeId) -> &[f32] {
+        self.inner.hidden(item, node)
+    }
+
     fn commit(&mut self, sequence: SequenceId, path: &[NodeId]) {
         let item = self.items.iter().position(|item| item.sequence == sequence);
         let index = item.expect("what is committed was in the batch");

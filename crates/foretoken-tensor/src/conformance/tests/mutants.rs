@@ -138,6 +138,7 @@ fn copy_of(pass: &Pass<'_>) -> Inputs {
         blocks: pass.blocks.to_vec(),
         spans: pass.spans.to_vec(),
         wanted: pass.wanted.to_vec(),
+        input: pass.input.to_vec(),
     }
 }
 
