@@ -11,6 +11,7 @@
 
 mod compute;
 mod error;
+mod learner;
 mod llama;
 mod loss;
 pub mod operators;
@@ -21,6 +22,7 @@ mod vector;
 pub use compute::Compute;
 pub use error::TrainError;
 pub use foretoken_cpu::{CpuOptions, Precision};
+pub use learner::{Learner, Metrics};
 pub use llama::{Batch, Llama, LlamaShape, StoredAs};
 pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
 pub use optimizer::{AdamOptions, AdamW, CosineSchedule};
