@@ -3,7 +3,9 @@
 //! Glue and printing only. This is the one place that reads the environment; what a model computes
 //! and how it is drafted is the library's to know.
 
+mod agreement;
 mod args;
+mod chat;
 mod commands;
 mod demo;
 mod engine;

@@ -7,7 +7,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use foretoken_core::{DraftTree, Noise, Rule, Sampler, SamplingParams, TokenId, Union, Verifier};
+use foretoken_core::{
+    DraftTree, Noise, Rule, Sampler, SamplingParams, SpecStats, TokenId, Union, Verifier,
+};
 use foretoken_model::{Checkpoint, StopSearch, Target, Tokenizer};
 
 use crate::drafters::{DraftTask, Drafter, SequenceKey};
@@ -135,6 +137,11 @@ impl Engine {
     /// Whether any request waits or runs.
     pub fn is_idle(&self) -> bool {
         self.state.waiting.is_empty() && self.state.running.is_empty()
+    }
+
+    /// What drafting has achieved so far for a request that runs; none for one that waits or is over.
+    pub fn stats(&self, id: RequestId) -> Option<&SpecStats> {
+        self.state.running.iter().find(|sequence| sequence.id == id).map(Sequence::stats)
     }
 
     /// Runs one pass of the target over every running request and appends what happened.

@@ -33,6 +33,7 @@ pub mod drafters;
 mod engine;
 mod error;
 mod generation;
+mod looping;
 mod options;
 mod request;
 mod score;
@@ -47,6 +48,7 @@ pub use drafters::{DRAFTERS, Needs};
 pub use engine::Engine;
 pub use error::Error;
 pub use generation::Generation;
+pub use looping::loop_free_len;
 pub use options::{DraftOptions, EngineOptions};
 pub use request::{
     Completion, Drafting, EndOfText, Event, FinishReason, Origin, Request, RequestId, Token,

@@ -253,6 +253,11 @@ impl Sequence {
         }
     }
 
+    /// What drafting has achieved so far.
+    pub(crate) fn stats(&self) -> &SpecStats {
+        &self.stats
+    }
+
     /// Adds a step's times; the first step's are the prompt's.
     pub(crate) fn spend(&mut self, times: StepTimes, whole: Duration) {
         if self.stats.steps <= 1 {

@@ -98,6 +98,19 @@ impl DraftArgs {
         Ok(())
     }
 
+    /// The drafters of a list, those that draft nothing left out unless there are no others.
+    pub(crate) fn list(&self) -> Result<Vec<&str>, Error> {
+        let mut list: Vec<&str> = Vec::new();
+        for name in self.drafter.split(',').filter(|&name| name != "none") {
+            if list.contains(&name) {
+                let cause = format!("`{name}` is named twice; each is measured once");
+                return Err(Error::flag("--drafter", cause));
+            }
+            list.push(name);
+        }
+        Ok(if list.is_empty() { vec!["none"] } else { list })
+    }
+
     /// The rule of acceptance.
     pub(crate) fn rule(&self) -> Result<Rule, Error> {
         let constants = self.typical_threshold.or(self.typical_alpha);

@@ -3,6 +3,7 @@
 mod drafting;
 mod loading;
 mod prompt;
+mod prompt_set;
 mod sampling;
 
 use clap::{Parser, Subcommand};
@@ -12,6 +13,7 @@ use crate::commands::{bench, completions, generate, inspect, run, score, tokeniz
 pub(crate) use drafting::DraftArgs;
 pub(crate) use loading::{LoadArgs, kv_types, levels};
 pub(crate) use prompt::{PromptArgs, TextArgs};
+pub(crate) use prompt_set::{PromptSetArgs, SetPrompt};
 pub(crate) use sampling::SamplingArgs;
 
 const ABOUT: &str = "Run language models with speculative decoding that never changes the text";
@@ -47,7 +49,7 @@ pub(crate) enum Command {
     Tokenize(tokenize::Args),
     /// What a model's files say, without loading weights
     Inspect(inspect::Args),
-    /// Measure what passes cost on this machine
+    /// Measure what passes cost on this machine, and what drafters achieve
     Bench(Box<bench::Args>),
     /// Print a script that completes commands in a shell
     Completions(completions::Args),

@@ -136,7 +136,7 @@ impl Prompt {
 }
 
 /// Reads a text file, or standard input for `-`.
-fn read_text(file: &Path) -> Result<String, Error> {
+pub(super) fn read_text(file: &Path) -> Result<String, Error> {
     let refuse = |cause: &dyn std::fmt::Display| Error::read(file, cause);
     let reader: Box<dyn Read> = match file.to_str() {
         Some("-") => Box::new(io::stdin().lock()),

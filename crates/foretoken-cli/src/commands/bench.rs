@@ -1,7 +1,8 @@
-//! `foretoken bench`: what passes cost on this machine.
+//! `foretoken bench`: what passes cost on this machine, and what drafters make of it.
 
 mod curve;
 mod forward;
+mod generate;
 mod plot;
 mod report;
 
@@ -22,6 +23,8 @@ enum Bench {
     Forward(Box<forward::Args>),
     /// The cost curve that drafting goes by: measured in under a second, then kept
     Curve(curve::Args),
+    /// Drafters on a set of prompts, on equal terms: tokens per pass, speed, and the same text
+    Generate(Box<generate::Args>),
 }
 
 /// Measures.
@@ -29,5 +32,6 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
     match args.command {
         Bench::Forward(args) => forward::run(&args),
         Bench::Curve(args) => curve::run(&args),
+        Bench::Generate(args) => generate::run(&args),
     }
 }

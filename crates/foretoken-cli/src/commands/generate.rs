@@ -1,15 +1,12 @@
 //! `foretoken generate`: one completion of a prompt.
 
-use foretoken::{
-    AddSpecial, Completion, Drafting, Engine, GenerationPrompt, Message, ModelSource, ParseSpecial,
-    Request, Rule, TokenId,
-};
+use foretoken::{Completion, Drafting, Engine, Message, Request, Rule};
 use serde_json::json;
 
 use crate::args::{DraftArgs, LoadArgs, PromptArgs, SamplingArgs};
 use crate::error::Error;
 use crate::output::{self, Drafts};
-use crate::{demo, engine};
+use crate::{agreement, chat, demo, engine};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -85,7 +82,9 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
     let mut engine = engine::load(&options)?;
 
     let tokens = match message {
-        Some(message) => chat_tokens(&engine, &source, message)?,
+        Some(message) => {
+            chat::tokens(&engine, &chat::template(&source)?, &[Message::new("user", message)])?
+        }
         None => prompt.encode(engine.tokenizer())?,
     };
     let mut request = Request::new(tokens);
@@ -106,23 +105,6 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
     report(&engine, &request, &completion, baseline.as_ref(), args.json)
 }
 
-/// A message as the only one of a conversation.
-fn chat_tokens(
-    engine: &Engine,
-    source: &ModelSource,
-    message: &str,
-) -> Result<Vec<TokenId>, Error> {
-    let name = source.name();
-    let template = source.chat_template()?.ok_or_else(|| {
-        Error::failure(format!("--chat: `{name}` has no chat template; leave --chat out"))
-    })?;
-    let messages = [Message::new("user", message)];
-    let text = template
-        .render(&messages, GenerationPrompt::Add)
-        .map_err(|cause| Error::failure(format!("`{name}`: {cause}")))?;
-    Ok(engine.tokenizer().encode(&text, AddSpecial::No, ParseSpecial::Yes)?)
-}
-
 fn warm_up(engine: &mut Engine, request: &Request) -> Result<(), foretoken::Error> {
     for drafting in [Drafting::On, Drafting::Off] {
         let max_tokens = request.max_tokens.map(|tokens| tokens.min(WARM_UP));
@@ -140,13 +122,8 @@ fn plain(
     let seed = Some(drafted.seed);
     let request = Request { seed, drafting: Drafting::Off, ..request.clone() };
     let plain = engine.generate(request)?.into_completion()?;
-    if plain.tokens == drafted.tokens {
-        return Ok(plain);
-    }
-    let same = plain.tokens.iter().zip(&drafted.tokens).take_while(|(a, b)| a == b).count();
-    Err(Error::failure(format!(
-        "--compare: drafting changed the text at token {same}; that is a bug, please report it"
-    )))
+    agreement::check(&plain.tokens, &drafted.tokens).map_err(|cause| cause.context("--compare"))?;
+    Ok(plain)
 }
 
 fn report(

@@ -6,14 +6,13 @@
 use std::io::{self, IsTerminal, Write};
 
 use foretoken::{
-    AddSpecial, ChatTemplate, Engine, GenerationPrompt, Message, ParseSpecial, Request, SessionId,
-    SpecStats, TokenId,
+    AddSpecial, ChatTemplate, Engine, Message, ParseSpecial, Request, SessionId, SpecStats, TokenId,
 };
 
 use crate::args::{DraftArgs, LoadArgs, SamplingArgs};
 use crate::error::Error;
 use crate::output::{self, Drafts};
-use crate::{demo, engine};
+use crate::{chat, demo, engine};
 
 const AFTER_HELP: &str = "\
 Lines are messages; /help lists the commands. The end of input ends the chat.
@@ -198,15 +197,10 @@ impl Conversation {
 
     /// The conversation up to where the model answers.
     fn tokens(&self, engine: &Engine) -> Result<Vec<TokenId>, Error> {
-        let (text, add) = if let Some(template) = &self.template {
-            let text = template.render(&self.messages, GenerationPrompt::Add);
-            let name = engine.checkpoint().name();
-            let refuse = |cause| Error::failure(format!("`{name}`: {cause}"));
-            (text.map_err(refuse)?, AddSpecial::No)
-        } else {
-            let texts = self.messages.iter().map(|message| message.content.as_str());
-            (texts.collect(), AddSpecial::Yes)
-        };
-        Ok(engine.tokenizer().encode(&text, add, ParseSpecial::Yes)?)
+        if let Some(template) = &self.template {
+            return chat::tokens(engine, template, &self.messages);
+        }
+        let text: String = self.messages.iter().map(|message| message.content.as_str()).collect();
+        Ok(engine.tokenizer().encode(&text, AddSpecial::Yes, ParseSpecial::Yes)?)
     }
 }

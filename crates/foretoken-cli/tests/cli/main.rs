@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod bench_generate;
 mod help;
 mod lossless;
 mod models;

@@ -1,25 +1,10 @@
 //! How many tokens a pass yields with the built-in pair, on prompts of our own.
 
-use std::collections::HashMap;
-
 use foretoken::{
-    AddSpecial, Engine, EngineOptions, Origin, ParseSpecial, Request, SpecStats, TokenId,
+    AddSpecial, Engine, EngineOptions, Origin, ParseSpecial, Request, SpecStats, loop_free_len,
 };
 
 use crate::models::{demo, demo_draft};
-
-/// Tokens up to the third occurrence of any 16-gram: small models loop, and loops flatter drafts.
-fn before_loop(tokens: &[TokenId]) -> usize {
-    let mut seen: HashMap<&[TokenId], u32> = HashMap::new();
-    for end in 16..=tokens.len() {
-        let count = seen.entry(&tokens[end - 16..end]).or_default();
-        *count += 1;
-        if *count == 3 {
-            return end;
-        }
-    }
-    tokens.len()
-}
 
 /// Mean accepted length before the first loop, and of everything.
 fn mean_lengths(temperature: f64) -> (f64, f64) {
@@ -35,7 +20,7 @@ fn mean_lengths(temperature: f64) -> (f64, f64) {
         let emitted: Vec<_> = generation.by_ref().collect();
         all.merge(&generation.into_completion().unwrap().stats);
         let ids: Vec<_> = emitted.iter().map(|token| token.id).collect();
-        let counted = &emitted[..before_loop(&ids)];
+        let counted = &emitted[..loop_free_len(&ids)];
         tokens += counted.len();
         steps += counted.iter().filter(|token| token.origin == Origin::Target).count();
     }

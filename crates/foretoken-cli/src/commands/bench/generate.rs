@@ -1,0 +1,150 @@
+//! `foretoken bench generate`: drafters on a set of prompts, on equal terms.
+
+mod measure;
+mod report;
+
+use std::num::NonZeroUsize;
+
+use foretoken::{ChatTemplate, Engine, Error as EngineError, Request};
+
+use crate::args::{DraftArgs, LoadArgs, PromptSetArgs, SamplingArgs, SetPrompt};
+use crate::error::Error;
+use crate::progress::Bar;
+use crate::{chat, demo, engine, output};
+use measure::Contest;
+use report::{Report, Terms};
+
+const AFTER_HELP: &str = "\
+Plain decoding (`none`) is always measured. For every prompt all drafters take turns, in every round;
+a prompt counts with the round of its median time. Text is reported whole, and loop-free: the passes
+up to the third occurrence of any 16 tokens. Under coupled acceptance a drafter that changes the text
+is an error. JSON lines are {\"prompt\"}, {\"text\"}, {\"turns\"} (the first one) or {\"messages\"}, and are
+reported by their \"category\" as well.
+
+Examples:
+  foretoken bench generate --prompts prompts.txt --drafter model,lookup,model+lookup
+  foretoken bench generate ./Qwen3-4B --draft-model ./Qwen3-0.6B --chat --prompts spec_bench.jsonl --limit 40
+  foretoken bench generate --prompts prompts.txt --temperature 0.8 --seed 7 --rounds 5 --json";
+
+/// Flags of `bench generate`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP, allow_negative_numbers = true)]
+#[command(mut_arg("drafter", |arg| arg.value_name("NAME[+NAME...],...")))]
+pub(super) struct Args {
+    /// Folder, .gguf file, hub id in the local cache, or `demo`
+    #[arg(default_value = demo::NAME, env = "FORETOKEN_MODEL")]
+    model: String,
+
+    #[command(flatten)]
+    set: PromptSetArgs,
+
+    /// Most tokens to generate per prompt
+    #[arg(
+        long,
+        value_name = "N",
+        env = "FORETOKEN_MAX_TOKENS",
+        default_value_t = 256,
+        help_heading = "Sampling options"
+    )]
+    max_tokens: usize,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
+
+    #[command(flatten)]
+    drafting: DraftArgs,
+
+    #[command(flatten)]
+    load: LoadArgs,
+
+    /// Times each drafter generates each text
+    #[arg(long, value_name = "N", default_value = "3", help_heading = "Output options")]
+    rounds: NonZeroUsize,
+
+    /// Print one JSON object
+    #[arg(long, help_heading = "Output options")]
+    json: bool,
+}
+
+/// Prints what the drafters achieve.
+pub(super) fn run(args: &Args) -> Result<(), Error> {
+    args.sampling.check()?;
+    args.drafting.rule()?;
+    let names = args.drafting.list()?;
+    let prompts = args.set.read()?;
+    let source = engine::resolve(&args.model)?;
+    let template = if args.set.chat { Some(chat::template(&source)?) } else { None };
+    let mut options = args.load.options(source);
+    args.drafting.apply(&args.model, &mut options)?;
+    let mut engines = Vec::new();
+    for name in names {
+        name.clone_into(&mut options.drafter);
+        engines.push(engine::load(&options)?);
+    }
+    let read = prompts.len();
+    let mut jobs = args.jobs(&mut engines[0], prompts, template.as_ref())?;
+    let mut contest = Contest::new(engines, args.rounds);
+    // One seed for all, drawn by the first run where none is given.
+    let seed = contest.warm_up(&jobs[0].request)?;
+    for job in &mut jobs {
+        job.request.seed = Some(seed);
+    }
+    let skipped = read - jobs.len();
+    let terms = Terms::new(contest.plain(), jobs[0].request.clone(), args.rounds, skipped);
+    let mut report = Report::new(terms, contest.names());
+    let mut bar = Bar::new("measuring");
+    let measured = jobs.iter().enumerate().try_for_each(|(done, Job { prompt, request })| {
+        bar.update(&args.model, done, jobs.len());
+        let runs = contest.measure(request);
+        let runs = runs.map_err(|cause| cause.context(&args.set.place(prompt.line)))?;
+        report.add(prompt.category.as_deref(), &runs);
+        Ok::<_, Error>(())
+    });
+    bar.clear();
+    measured?;
+    if args.json { output::print_json(&report.object()) } else { output::print(&report.table()) }
+}
+
+/// A prompt and what everybody is asked to do with it.
+struct Job {
+    prompt: SetPrompt,
+    request: Request,
+}
+
+impl Args {
+    /// The requests, at least one. What an engine has against them is found now rather than after
+    /// minutes of measuring; prompts that the context does not hold are left out with a warning.
+    fn jobs(
+        &self,
+        engine: &mut Engine,
+        prompts: Vec<SetPrompt>,
+        template: Option<&ChatTemplate>,
+    ) -> Result<Vec<Job>, Error> {
+        let mut jobs = Vec::new();
+        for prompt in prompts {
+            let place = self.set.place(prompt.line);
+            let tokens = prompt.tokens(engine, template).map_err(|cause| cause.context(&place))?;
+            let mut request = Request::new(tokens);
+            self.sampling.apply(engine, &mut request)?;
+            request.rule = self.drafting.rule()?;
+            request.max_tokens = Some(self.max_tokens);
+            match engine.submit(request.clone()) {
+                Ok(id) => {
+                    engine.cancel(id);
+                    jobs.push(Job { prompt, request });
+                }
+                Err(cause @ EngineError::PromptTooLong { .. }) => {
+                    output::warn(&format!("{place}: left out: {cause}"));
+                }
+                Err(cause @ EngineError::EmptyPrompt) => {
+                    return Err(Error::from(cause).context(&place));
+                }
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+        if jobs.is_empty() {
+            return Err(self.set.fault("the context holds none of its prompts; raise --context"));
+        }
+        Ok(jobs)
+    }
+}
