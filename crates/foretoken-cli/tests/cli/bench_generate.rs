@@ -6,18 +6,21 @@ use serde_json::Value;
 
 use super::{Run, foretoken, foretoken_with, json, refusal};
 
-/// Two texts by the portable code: the same counts on every machine.
-const QUICK: &[&str] = &[
+/// A small model by the portable code: the same counts on every machine.
+const STEADY: &[&str] = &[
     "bench",
     "generate",
+    "demo-draft",
     "--isa",
     "scalar",
     "--threads",
     "1",
     "--max-tokens",
-    "40",
+    "80",
     "--rounds",
-    "2",
+    "1",
+    "--prompts",
+    PROMPTS,
 ];
 const PROMPTS: &str = "testdata/bench_prompts.jsonl";
 
@@ -26,12 +29,10 @@ fn redacted(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let field = |(key, value): (&String, &Value)| {
-                let measured =
-                    key.contains("seconds") || key.contains("per_second") || key == "speedup";
-                (
-                    key.clone(),
-                    if measured { number(value).signum().into() } else { redacted(value) },
-                )
+                let times = ["seconds", "per_second", "speedup"];
+                let measured = times.iter().any(|time| key.contains(time));
+                assert!(!measured || value.is_f64(), "{key} is a float");
+                (key.clone(), if measured { "measured".into() } else { redacted(value) })
             };
             Value::Object(fields.iter().map(field).collect())
         }
@@ -44,20 +45,19 @@ fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
-fn report(more: &[&str]) -> Value {
-    json(&[QUICK, &["--prompts", PROMPTS, "--json"], more].concat())
-}
-
 #[test]
 fn a_report_is_one_object() {
-    let object = report(&["--drafter", "lookup", "--seed", "3", "--limit", "2"]);
+    let flags = ["--drafter", "lookup", "--seed", "3", "--limit", "2", "--json"];
+    let object = json(&[STEADY, &flags].concat());
     let pretty = serde_json::to_string_pretty(&redacted(&object)).expect("JSON");
-    insta::assert_snapshot!("bench-generate", pretty);
+    insta::assert_snapshot!("report", pretty);
 }
 
 #[test]
 fn values_agree_with_each_other() {
-    let object = report(&["--drafter", "none,model,model+lookup", "--temperature", "0.7"]);
+    let prompts = ["bench", "generate", "--prompts", PROMPTS, "--max-tokens", "40", "--json"];
+    let flags = ["--drafter", "none,model,model+lookup", "--temperature", "0.7", "--rounds", "2"];
+    let object = json(&[prompts.as_slice(), &flags].concat());
     assert!(object["seed"].is_u64(), "a seed was drawn");
     let drafters = object["drafters"].as_array().expect("an array");
     let names: Vec<_> = drafters.iter().map(|drafter| &drafter["drafter"]).collect();
@@ -92,12 +92,14 @@ fn values_agree_with_each_other() {
 
 #[test]
 fn a_table_has_two_lines_per_drafter_and_category() {
-    let Run { code, stdout, stderr } = foretoken(
-        &[QUICK, &["--prompts", PROMPTS, "--limit", "2", "--drafter", "lookup"]].concat(),
-    );
+    let Run { code, stdout, stderr } =
+        foretoken(&[STEADY, &["--limit", "2", "--drafter", "lookup"]].concat());
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let (place, lines) = stdout.split_once('\n').expect("lines");
-    assert!(place.starts_with("foretoken-demo on ") && place.ends_with(", 1 threads"), "{place}");
+    assert!(
+        place.starts_with("foretoken-demo-draft on ") && place.ends_with(", 1 threads"),
+        "{place}"
+    );
     // Times become `t`; widths stay.
     let shown = lines.lines().map(|line| {
         let words = line.split_whitespace().enumerate();
@@ -105,26 +107,40 @@ fn a_table_has_two_lines_per_drafter_and_category() {
         let words = words.map(|(at, word)| if timed && (4..=8).contains(&at) { "t" } else { word });
         words.collect::<Vec<_>>().join(" ")
     });
-    insta::assert_snapshot!(shown.collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!("table", shown.collect::<Vec<_>>().join("\n"));
     let lengths: Vec<_> = stdout.lines().filter_map(|line| line.find("whole")).collect();
     assert!(lengths.iter().all(|&at| at == lengths[0]), "{stdout}");
 }
 
 #[test]
 fn chats_and_prompts_from_standard_input() {
-    let quick = [QUICK, &["--prompts", "-", "--json", "--rounds", "1"]].concat();
+    let quick =
+        ["bench", "generate", "--prompts", "-", "--max-tokens", "9", "--rounds", "1", "--json"];
     let run = |more: &[&str], input: &str| -> (Value, String) {
-        let run = foretoken_with(&[&quick, more].concat(), &[], input);
+        let run = foretoken_with(&[quick.as_slice(), more].concat(), &[], input);
         assert_eq!(run.code, Some(0), "{}", run.stderr);
         (serde_json::from_str(&run.stdout).expect("JSON"), run.stderr)
     };
     let (object, _) = run(&[], "def f(x):\n\nThe dog\n");
     assert_eq!(object["prompts"], 2);
+    let talk = r#"{"messages": [{"role": "user", "content": "Tell me a story."}]}"#;
+    let (object, warnings) = run(&["--chat"], talk);
+    assert_eq!((&object["prompts"], warnings.as_str()), (&1.into(), ""));
     let long = "word ".repeat(2000);
     let (object, warnings) = run(&["--acceptance", "typical"], &format!("{long}\nThe dog\n"));
     assert_eq!((&object["prompts"], &object["skipped"]), (&1.into(), &1.into()));
     assert!(warnings.starts_with("warning: `-` line 1: left out: the prompt has"), "{warnings}");
     assert_eq!(object["lossless"], false);
+}
+
+#[test]
+fn a_context_that_holds_no_prompt() {
+    let run = foretoken(&[STEADY, &["--context", "2"]].concat());
+    assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
+    let last = run.stderr.lines().last();
+    let expected = "error: `testdata/bench_prompts.jsonl`: the context holds none of its prompts; raise --context";
+    assert_eq!(last, Some(expected));
+    assert_eq!(run.stderr.matches("left out").count(), 4);
 }
 
 #[test]
@@ -145,7 +161,8 @@ fn mistakes() {
         bench(&["--prompts", &empty]),
         bench(&["--prompts", &bad]),
         bench(&["--prompts", &talk]),
-        with(&["--chat"]),
+        with(&["testdata/gguf/llama-quantised.gguf", "--chat"]),
+        with(&["testdata/gguf/llama-quantised.gguf"]),
         with(&["--limit", "0"]),
         with(&["--rounds", "0"]),
         with(&["--max-tokens", "0"]),
@@ -154,8 +171,7 @@ fn mistakes() {
         with(&["--drafter", "lookup,guess"]),
         with(&["--temperature", "-1"]),
         with(&["--typical-alpha", "1"]),
-        with(&["--context", "2"]),
     ];
     let folder = folder.path().to_string_lossy();
-    insta::assert_snapshot!(cases.join("\n").replace(&*folder, "[folder]"), @"");
+    insta::assert_snapshot!("mistakes", cases.join("\n").replace(&*folder, "[folder]"));
 }

@@ -5,6 +5,7 @@ mod report;
 
 use std::num::NonZeroUsize;
 
+use clap::Arg;
 use foretoken::{ChatTemplate, Engine, Error as EngineError, Request};
 
 use crate::args::{DraftArgs, LoadArgs, PromptSetArgs, SamplingArgs, SetPrompt};
@@ -29,7 +30,7 @@ Examples:
 /// Flags of `bench generate`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP, allow_negative_numbers = true)]
-#[command(mut_arg("drafter", |arg| arg.value_name("NAME[+NAME...],...")))]
+#[command(mut_arg("drafter", several))]
 pub(super) struct Args {
     /// Folder, .gguf file, hub id in the local cache, or `demo`
     #[arg(default_value = demo::NAME, env = "FORETOKEN_MODEL")]
@@ -58,12 +59,18 @@ pub(super) struct Args {
     load: LoadArgs,
 
     /// Times each drafter generates each text
-    #[arg(long, value_name = "N", default_value = "3", help_heading = "Output options")]
+    #[arg(long, value_name = "N", default_value = "3", help_heading = "Prompts")]
     rounds: NonZeroUsize,
 
     /// Print one JSON object
     #[arg(long, help_heading = "Output options")]
     json: bool,
+}
+
+/// The flag that names a drafter, as one that names several to compare.
+fn several(drafter: Arg) -> Arg {
+    let help = drafter.get_help().map(|help| format!("{help}; a,b compares several"));
+    drafter.value_name("NAME[+NAME...],...").help(help.unwrap_or_default())
 }
 
 /// Prints what the drafters achieve.

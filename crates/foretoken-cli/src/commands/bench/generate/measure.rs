@@ -37,7 +37,7 @@ pub(super) struct Run {
     seed: u64,
     /// All of its passes.
     pub(super) whole: SpecStats,
-    /// The passes that end before the text loops.
+    /// Those up to where it loops, as if it had ended there.
     pub(super) loop_free: SpecStats,
     /// Whether it loops.
     pub(super) loops: bool,
@@ -125,15 +125,39 @@ impl Run {
     fn new(completion: Completion, mut passes: Vec<SpecStats>) -> Self {
         let loop_free = loop_free_len(&completion.tokens);
         passes.push(completion.stats.clone());
-        passes.retain(|pass| pass.emitted <= loop_free as u64);
         Self {
             loops: loop_free < completion.tokens.len(),
             tokens: completion.tokens,
             seed: completion.seed,
             whole: completion.stats,
-            loop_free: passes.pop().unwrap_or_default(),
+            loop_free: up_to(&passes, loop_free as u64),
         }
     }
+}
+
+/// Statistics of a text's first `tokens`, as if it had ended there: a pass that goes beyond counts as
+/// cut. `passes` holds them as they were after each pass.
+fn up_to(passes: &[SpecStats], tokens: u64) -> SpecStats {
+    let mut before = SpecStats::default();
+    for pass in passes {
+        if pass.emitted >= tokens {
+            let mut cut = pass.clone();
+            if pass.emitted > tokens {
+                let reached = pass.accepted - before.accepted;
+                let kept = tokens - before.emitted;
+                for depth in kept..reached {
+                    cut.accepted_by_position[depth as usize] -= 1;
+                }
+                cut.accepted = before.accepted + kept;
+                cut.emitted = tokens;
+                cut.first_emitted = pass.first_emitted.min(tokens);
+                cut.cut_steps = before.cut_steps + 1;
+            }
+            return cut;
+        }
+        before = pass.clone();
+    }
+    before
 }
 
 /// The run with the median time of decoding, the faster one of two in the middle.
@@ -185,5 +209,59 @@ impl Tally {
         let plain = plain.stats.tokens_per_second();
         let speed = self.stats.tokens_per_second();
         (plain > 0.0 && speed > 0.0).then(|| speed / plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Statistics after each pass of a text, of whose chains of four these tokens were accepted. The
+    /// last pass is cut by the text's end.
+    fn passes(accepted: [usize; 3]) -> Vec<SpecStats> {
+        let mut stats = SpecStats { drafted_by_position: vec![0; 4], ..SpecStats::default() };
+        stats.accepted_by_position = vec![0; 4];
+        let after = accepted.map(|accepted| {
+            stats.steps += 1;
+            stats.drafted += 4;
+            stats.drafted_by_position.iter_mut().for_each(|count| *count += 1);
+            stats.accepted_by_position[..accepted].iter_mut().for_each(|count| *count += 1);
+            stats.accepted += accepted as u64;
+            stats.cut_steps = u64::from(stats.steps == 3);
+            stats.emitted += accepted as u64 + 1 - stats.cut_steps;
+            if stats.steps == 1 {
+                stats.first_emitted = stats.emitted;
+            }
+            stats.clone()
+        });
+        [SpecStats::default()].into_iter().chain(after).collect()
+    }
+
+    #[test]
+    fn a_text_can_be_cut_anywhere() {
+        // Three tokens, one, and four.
+        let passes = passes([2, 0, 4]);
+        for tokens in 1..=8 {
+            let cut = up_to(&passes, tokens);
+            assert_eq!(cut.check_integrity(), Ok(()), "{tokens}");
+            assert_eq!((cut.emitted, cut.first_emitted), (tokens, tokens.min(3)));
+            assert_eq!(cut.steps, [1, 1, 1, 2, 3, 3, 3, 3][tokens as usize - 1], "{tokens}");
+        }
+        assert_eq!(up_to(&passes, 3), passes[1], "a pass that ends there is whole");
+        assert_eq!(up_to(&passes, 8), passes[3]);
+        let cut = up_to(&passes, 6);
+        assert_eq!((cut.accepted_by_position, cut.cut_steps), (vec![2, 2, 0, 0], 1));
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_is_the_faster_one_in_the_middle() {
+        let run = |milliseconds| {
+            let decode_time = Duration::from_millis(milliseconds);
+            let whole = SpecStats { decode_time, ..SpecStats::default() };
+            let loop_free = whole.clone();
+            Run { tokens: Vec::new(), seed: milliseconds, whole, loop_free, loops: false }
+        };
+        assert_eq!(median([5, 1, 9].map(run).into()).seed, 5);
+        assert_eq!(median([4, 8, 1, 9].map(run).into()).seed, 4);
     }
 }
