@@ -104,7 +104,7 @@ impl Encoder {
 
     /// The tokens of the answer `index`: those behind the longest prefix that the whole shares with the
     /// prompt for it, to the end of what it shares with the conversation up to it. None where the template
-    /// writes the turn otherwise once others follow, as some do to leave out the reasoning of earlier turns.
+    /// writes earlier turns otherwise once others follow, as some do to leave out their reasoning.
     fn answer(
         &self,
         template: &ChatTemplate,
@@ -112,9 +112,15 @@ impl Encoder {
         messages: &[Message],
         index: usize,
     ) -> Result<Option<Range<usize>>, LineError> {
-        let prompt = template.render(&messages[..index], GenerationPrompt::Add)?;
-        let upto = template.render(&messages[..=index], GenerationPrompt::Omit)?;
-        if !whole.starts_with(&upto) {
+        let (before, upto) = (&messages[..index], &messages[..=index]);
+        let prompt = template.render(before, GenerationPrompt::Add)?;
+        // A header that the answer does not have, such as one that asks for reasoning, costs its own tokens
+        // only; turns before it must be those of the whole.
+        let is_shared = index == 0
+            || whole.starts_with(&prompt)
+            || whole.starts_with(&template.render(before, GenerationPrompt::Omit)?);
+        let upto = template.render(upto, GenerationPrompt::Omit)?;
+        if !is_shared || !whole.starts_with(&upto) {
             return Ok(None);
         }
         let start = common(tokens, &self.encode(&prompt)?);

@@ -36,7 +36,9 @@ pub enum DataError {
         skipped: Skipped,
     },
     /// A place that the corpus does not have.
-    #[error("the corpus has no document {document} with a row {row}; resume with the data of that run")]
+    #[error(
+        "the corpus has no document {document} with a row {row}; resume with the data of that run"
+    )]
     Position {
         /// The document in the epoch's order.
         document: usize,

@@ -82,12 +82,13 @@ impl Lines {
                 return Ok(None);
             }
             self.number += 1;
+            bytes.truncate(bytes.trim_ascii_end().len());
             let text = if length > MAX_LINE {
                 Err(LineError::TooLong { limit: MAX_LINE })
             } else {
                 String::from_utf8(bytes).map_err(|_| LineError::NotUtf8)
             };
-            if !text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
+            if !text.as_ref().is_ok_and(String::is_empty) {
                 return Ok(Some(Line { number: self.number, text }));
             }
         }

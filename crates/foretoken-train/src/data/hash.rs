@@ -15,7 +15,7 @@ impl Hash {
         }
     }
 
-    /// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+    /// The finaliser of `SplitMix64` (Steele, Lea and Flood 2014).
     pub(crate) fn finish(self) -> u64 {
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -99,7 +99,10 @@ mod tests {
                 r#"{"conversations": [{"from":"human","value":"a"},{"from":"gpt","value":"b"}]}"#,
                 chat,
             ),
-            (r#"{"tokens": [5, 6], "prompt": 1}"#, Record::Tokens { tokens: vec![5, 6], prompt: 1 }),
+            (
+                r#"{"tokens": [5, 6], "prompt": 1}"#,
+                Record::Tokens { tokens: vec![5, 6], prompt: 1 },
+            ),
             (r#"{"tokens": [7], "text": "x"}"#, Record::Tokens { tokens: vec![7], prompt: 0 }),
             (r#"{"tokens": 512, "text": "x"}"#, Record::Text("x".to_owned())),
         ];

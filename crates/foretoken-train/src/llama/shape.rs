@@ -92,9 +92,8 @@ impl LlamaShape {
     /// Number of parameters; a tied output matrix counts once.
     pub fn parameters(&self) -> usize {
         let spec = self.spec();
-        let sizes = |tensor: &Tensor| {
-            tensor.shape(&spec).into_iter().fold(1, usize::saturating_mul)
-        };
+        let sizes =
+            |tensor: &Tensor| tensor.shape(&spec).into_iter().fold(1, usize::saturating_mul);
         self.tensors().iter().map(sizes).fold(0, usize::saturating_add)
     }
 

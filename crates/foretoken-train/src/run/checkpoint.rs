@@ -92,7 +92,8 @@ pub(super) fn load_state(
     let object: Value = serde_json::from_slice(&text)
         .map_err(|cause| RunError::Damaged { file: path.clone(), cause: cause.to_string() })?;
     let format = ("format".to_owned(), FORMAT.to_owned());
-    let found = |name: &str| if name == "format" { &object["format"] } else { &object["run"][name] };
+    let found =
+        |name: &str| if name == "format" { &object["format"] } else { &object["run"][name] };
     for (what, wanted) in std::iter::once(&format).chain(identity) {
         let found = found(what).as_str().unwrap_or("unknown");
         if found != wanted {
@@ -103,13 +104,8 @@ pub(super) fn load_state(
     }
     let number = |value: &Value| value.as_u64();
     let position = &object["position"];
-    let numbers = [
-        &object["done"],
-        &position["epoch"],
-        &position["document"],
-        &position["row"],
-    ]
-    .map(number);
+    let numbers =
+        [&object["done"], &position["epoch"], &position["document"], &position["row"]].map(number);
     let [Some(done), Some(epoch), Some(document), Some(row)] = numbers else {
         return Err(RunError::Damaged { file: path, cause: "a number is missing".to_owned() });
     };

@@ -135,10 +135,13 @@ mod tests {
         fs::read_to_string(folder.checkpoint()?.join(NAME)).ok()
     }
 
+    /// Folders with their versions; one without is not complete.
+    type State<'a> = &'a [(&'a str, &'a str)];
+
     /// What is there when a process dies between two system calls of `replace`, and what is found then.
     #[test]
     fn a_complete_version_is_always_found() {
-        let states: [(&[(&str, &str)], Option<&str>); 9] = [
+        let states: [(State<'_>, Option<&str>); 9] = [
             (&[], None),
             (&[(NEW, "")], None),
             (&[(NEW, "2")], None),
@@ -151,7 +154,9 @@ mod tests {
         ];
         for (state, wanted) in states {
             let root = tempfile::tempdir().expect("a folder");
-            state.iter().for_each(|(name, version)| put(root.path(), name, version));
+            for (name, version) in state {
+                put(root.path(), name, version);
+            }
             let folder = OutputFolder::open(root.path()).expect("the folder opens");
             assert_eq!(found(&folder).as_deref(), wanted, "{state:?}");
             let write = |path: &Path| write_file(&path.join(NAME), b"3");
@@ -167,7 +172,8 @@ mod tests {
         put(root.path(), CURRENT, "1");
         let folder = OutputFolder::open(root.path()).expect("the folder opens");
         let missing = root.path().join("no/such/folder");
-        let failed = folder.replace(|_| write_file(&missing, b"2")).expect_err("it cannot be written");
+        let failed =
+            folder.replace(|_| write_file(&missing, b"2")).expect_err("it cannot be written");
         assert!(failed.to_string().starts_with(&format!("cannot write `{}`: ", missing.display())));
         assert_eq!(found(&folder).as_deref(), Some("1"));
         let again = OutputFolder::open(root.path()).expect("the folder opens");

@@ -69,7 +69,9 @@ impl HistoryPoint {
             tokens: line["tokens"].as_u64()?,
             loss: line["loss"].as_f64()?,
             rate: line["rate"].as_f64()?,
-            validation: means.filter_map(|(name, mean)| Some((name.clone(), mean.as_f64()?))).collect(),
+            validation: means
+                .filter_map(|(name, mean)| Some((name.clone(), mean.as_f64()?)))
+                .collect(),
         })
     }
 }
