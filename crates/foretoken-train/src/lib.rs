@@ -28,7 +28,7 @@ mod vector;
 pub use base::BaseModel;
 pub use compute::Compute;
 pub use error::TrainError;
-pub use foretoken_cpu::{CpuOptions, Precision};
+pub use foretoken_cpu::{CpuOptions, Precision, default_threads};
 pub use learner::{Learner, Metrics};
 pub use llama::{Batch, Llama, LlamaShape, StoredAs};
 pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
