@@ -5,11 +5,16 @@
 //! that is trained beside a model is written with the same ones. [`Compute`] says on how many threads and in what
 //! precision; equal seeds give equal bits on any number of threads.
 //!
-//! This crate reads no text, prints nothing and knows no drafter.
+//! [`data`] reads text and packs it into batches, and a [`Run`] drives a [`Learner`] over them, from checkpoint
+//! to checkpoint.
+//!
+//! This crate prints nothing and knows no drafter.
 
 #![forbid(unsafe_code)]
 
+mod base;
 mod compute;
+pub mod data;
 mod error;
 mod learner;
 mod llama;
@@ -17,13 +22,19 @@ mod loss;
 pub mod operators;
 mod optimizer;
 mod parameters;
+mod run;
 mod vector;
 
+pub use base::BaseModel;
 pub use compute::Compute;
 pub use error::TrainError;
-pub use foretoken_cpu::{CpuOptions, Precision};
+pub use foretoken_cpu::{CpuOptions, Precision, default_threads};
 pub use learner::{Learner, Metrics};
 pub use llama::{Batch, Llama, LlamaShape, StoredAs};
 pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
 pub use optimizer::{AdamOptions, AdamW, CosineSchedule};
 pub use parameters::{Parameter, Parameters, clip};
+pub use run::{
+    CheckpointEvery, Event, History, HistoryPoint, Plan, Progress, Run, RunError, RunOptions,
+    Start, check_memory,
+};

@@ -3,6 +3,8 @@
 //! Logits exist for a block of rows at a time, whatever the vocabulary. A row's loss has a weight, zero for rows
 //! that are masked; the caller scales weights, so that a batch in pieces is the batch.
 
+use std::iter;
+
 use foretoken_core::TokenId;
 use foretoken_cpu::{Matrix, Write};
 
@@ -10,7 +12,7 @@ use crate::compute::Compute;
 use crate::vector;
 
 /// Logits that exist at once unless a scratch says otherwise.
-const LOGITS: usize = 4 << 20;
+pub(crate) const LOGITS: usize = 4 << 20;
 
 /// The loss of rows of hidden states under an output matrix.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +83,22 @@ impl LossScratch {
 impl HeadLoss<'_> {
     /// Returns the weighted sum of the rows' losses, in nats, without gradients.
     pub fn forward(&self, compute: &mut Compute, scratch: &mut LossScratch) -> f64 {
-        self.blocks(compute, scratch, |_, _, _, _| {})
+        self.blocks(compute, scratch, &mut [], |_, _, _, _| {})
+    }
+
+    /// As [`Self::forward`] for targets that are tokens; writes how many tokens each row finds likelier than
+    /// its target, where the lower of two equally likely ones is the likelier. A masked row's is left alone.
+    ///
+    /// # Panics
+    /// If there is not one rank per row.
+    pub fn ranks(
+        &self,
+        compute: &mut Compute,
+        scratch: &mut LossScratch,
+        ranks: &mut [u32],
+    ) -> f64 {
+        assert!(ranks.len() == self.weights.len(), "one rank per row");
+        self.blocks(compute, scratch, ranks, |_, _, _, _| {})
     }
 
     /// As [`Self::forward`], with gradients.
@@ -93,7 +110,7 @@ impl HeadLoss<'_> {
     ) -> f64 {
         let HeadGradient { hidden: (dx, write), mut head } = to;
         let (width, weight) = (self.width, Matrix::new(self.head, self.width));
-        self.blocks(compute, scratch, |compute, first, x, d| {
+        self.blocks(compute, scratch, &mut [], |compute, first, x, d| {
             let dx = &mut dx[first * width..][..d.rows() * width];
             compute.multiply(d, weight, dx, write);
             if let Some(head) = &mut head {
@@ -103,17 +120,19 @@ impl HeadLoss<'_> {
     }
 
     /// Turns blocks of logits into their gradients and hands them to `then` with the hidden states and the
-    /// first row.
+    /// first row. Ranks are written where there are any.
     fn blocks(
         &self,
         compute: &mut Compute,
         scratch: &mut LossScratch,
+        ranks: &mut [u32],
         mut then: impl FnMut(&mut Compute, usize, Matrix<'_>, Matrix<'_>),
     ) -> f64 {
         let (x, head) = (Matrix::new(self.hidden, self.width), Matrix::new(self.head, self.width));
         let vocab = head.rows();
         let most = (scratch.most / vocab).max(1);
         let mut sum = 0.0;
+        let mut ranks = ranks.iter_mut();
         for first in (0..x.rows()).step_by(most) {
             let rows = first..(first + most).min(x.rows());
             let x = x.block(rows.clone(), 0..self.width);
@@ -122,8 +141,14 @@ impl HeadLoss<'_> {
             let of_rows = losses.iter_mut().zip(weights).zip(logits.chunks_exact_mut(vocab));
             match &self.targets {
                 Targets::Tokens(tokens) => {
-                    let items = of_rows.zip(&tokens[rows]);
-                    compute.each(items, |(((loss, weight), logits), token)| {
+                    let ranks = ranks.by_ref().map(Some).chain(iter::repeat_with(|| None));
+                    let items = of_rows.zip(&tokens[rows]).zip(ranks);
+                    compute.each(items, |((((loss, weight), logits), token), rank)| {
+                        if let Some(rank) = rank
+                            && **weight != 0.0
+                        {
+                            **rank = vector::rank(logits, **token as usize);
+                        }
                         **loss = hard_row(logits, **token, **weight);
                     });
                 }

@@ -116,6 +116,14 @@ pub(crate) fn scale(x: &mut [f32], factor: f32) {
     }
 }
 
+/// How many logits are larger than that of `index`, or as large and before it.
+#[multiversion(targets("x86_64+avx512f+avx2+fma", "x86_64+avx2+fma"))]
+pub(crate) fn rank(x: &[f32], index: usize) -> u32 {
+    let own = x[index];
+    let before: u32 = x[..index].iter().map(|x| u32::from(*x >= own)).sum();
+    before + x[index..].iter().map(|x| u32::from(*x > own)).sum::<u32>()
+}
+
 /// `x = softmax(x)`; returns the logarithm of the sum of exponentials.
 pub(crate) fn softmax(x: &mut [f32]) -> f32 {
     let max = largest(x);

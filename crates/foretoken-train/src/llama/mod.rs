@@ -95,13 +95,29 @@ impl Llama {
         compute: &mut Compute,
         batch: &Batch<'_>,
     ) -> Result<f64, TrainError> {
+        self.ranks(compute, batch, &mut vec![0; batch.tokens.len()])
+    }
+
+    /// As [`Self::evaluate`], with the rank of each target that is not masked; see [`HeadLoss::ranks`].
+    ///
+    /// # Errors
+    /// If the batch is none of this model.
+    ///
+    /// # Panics
+    /// If there is not one rank per token.
+    pub fn ranks(
+        &mut self,
+        compute: &mut Compute,
+        batch: &Batch<'_>,
+        ranks: &mut [u32],
+    ) -> Result<f64, TrainError> {
         self.forward(compute, batch)?;
         let (head, width) = (self.head_index(), self.shape.hidden);
         let head = &self.parameters.as_slice()[head].values;
         let hidden = &self.activations.as_ref().expect("a forward pass has run").hidden;
         let (targets, weights) = (Targets::Tokens(batch.targets), batch.weights);
         let loss = HeadLoss { hidden, head, width, targets, weights };
-        Ok(loss.forward(compute, &mut self.loss))
+        Ok(loss.ranks(compute, &mut self.loss, ranks))
     }
 
     /// Computes the hidden states of a batch.

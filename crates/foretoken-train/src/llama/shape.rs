@@ -6,6 +6,7 @@ use foretoken_model::{
 use foretoken_tensor::Reach;
 
 use crate::error::TrainError;
+use crate::loss::LOGITS;
 
 /// The shape of a plain Llama: no biases, no norms of heads, no scaled rotations.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +87,26 @@ impl LlamaShape {
             output: self.output,
             context: self.context,
         }
+    }
+
+    /// Number of parameters; a tied output matrix counts once.
+    pub fn parameters(&self) -> usize {
+        let spec = self.spec();
+        let sizes =
+            |tensor: &Tensor| tensor.shape(&spec).into_iter().fold(1, usize::saturating_mul);
+        self.tensors().iter().map(sizes).fold(0, usize::saturating_add)
+    }
+
+    /// Bytes of memory that a step on so many tokens needs beside the parameters: activations, their
+    /// gradients, a block of logits and a packed matrix, as `docs/training.md` counts them.
+    pub fn step_bytes(&self, tokens: usize) -> usize {
+        let (queries, keys) = (self.heads * self.head_size, self.kv_heads * self.head_size);
+        let saved = 2 * self.hidden + 2 * queries + 2 * keys + self.heads + 2 * self.ffn;
+        let shared = 6 * self.hidden + 2 * queries + 2 * keys + self.ffn;
+        let per_token = self.layers.saturating_mul(saved).saturating_add(shared);
+        let packed = self.hidden.saturating_mul(self.vocab.max(self.ffn));
+        let floats = tokens.saturating_mul(per_token).saturating_add(LOGITS.max(self.vocab));
+        floats.saturating_add(packed).saturating_mul(size_of::<f32>())
     }
 
     /// Refuses shapes that are no model.

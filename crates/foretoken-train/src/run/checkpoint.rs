@@ -1,0 +1,181 @@
+//! What a run needs to go on as if nothing had happened: parameters, moments, place in the text, history.
+//!
+//! Random numbers are functions of the seed and of how far the run is, so there is no state of theirs.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{View, serialize_to_file};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Map, Value, json};
+
+use super::error::RunError;
+use super::folder::{sync_file, write_file};
+use super::history::History;
+use crate::data::Position;
+use crate::error::TrainError;
+use crate::optimizer::AdamW;
+use crate::parameters::Parameters;
+
+const STATE: &str = "state.json";
+pub(super) const HISTORY: &str = "history.jsonl";
+/// Version of the format; another one is another run's.
+const FORMAT: &str = "1";
+
+/// Settings that two runs must share to be one, by name, in an order that stays.
+pub(super) type Identity = Vec<(String, String)>;
+
+/// Where a run is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct State {
+    pub(super) done: u64,
+    pub(super) position: Position,
+    pub(super) history: History,
+}
+
+/// A tensor to be written.
+struct Tensor<'a> {
+    shape: Vec<usize>,
+    values: &'a [f32],
+}
+
+impl View for Tensor<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
+}
+
+/// Writes everything but tensors.
+pub(super) fn save_state(
+    folder: &Path,
+    identity: &Identity,
+    state: &State,
+) -> Result<(), RunError> {
+    let State { done, position: Position { epoch, document, row }, history } = state;
+    let identity: Map<_, _> =
+        identity.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let object = json!({
+        "format": FORMAT,
+        "run": identity,
+        "done": done,
+        "position": { "epoch": epoch, "document": document, "row": row },
+    });
+    write_file(&folder.join(STATE), format!("{object:#}\n").as_bytes())?;
+    write_file(&folder.join(HISTORY), history.text().as_bytes())
+}
+
+/// Reads it again; `output` is the folder that messages name.
+///
+/// # Errors
+/// If it is another run's, or damaged.
+pub(super) fn load_state(
+    folder: &Path,
+    output: &Path,
+    identity: &Identity,
+) -> Result<State, RunError> {
+    let path = folder.join(STATE);
+    let text = fs::read(&path).map_err(read_error(&path))?;
+    let object: Value = serde_json::from_slice(&text)
+        .map_err(|cause| RunError::Damaged { file: path.clone(), cause: cause.to_string() })?;
+    let format = ("format".to_owned(), FORMAT.to_owned());
+    let found =
+        |name: &str| if name == "format" { &object["format"] } else { &object["run"][name] };
+    for (what, wanted) in std::iter::once(&format).chain(identity) {
+        let found = found(what).as_str().unwrap_or("unknown");
+        if found != wanted {
+            let (folder, what) = (output.to_owned(), what.clone());
+            let (found, wanted) = (found.to_owned(), wanted.clone());
+            return Err(RunError::OtherRun { folder, what, found, wanted });
+        }
+    }
+    let number = |value: &Value| value.as_u64();
+    let position = &object["position"];
+    let numbers =
+        [&object["done"], &position["epoch"], &position["document"], &position["row"]].map(number);
+    let [Some(done), Some(epoch), Some(document), Some(row)] = numbers else {
+        return Err(RunError::Damaged { file: path, cause: "a number is missing".to_owned() });
+    };
+    let position = Position { epoch, document: document as usize, row: row as usize };
+    let path = folder.join(HISTORY);
+    let text = fs::read_to_string(&path).map_err(read_error(&path))?;
+    Ok(State { done, position, history: History::from_text(text) })
+}
+
+fn tensors_file(folder: &Path, group: usize) -> PathBuf {
+    folder.join(format!("group-{group}.safetensors"))
+}
+
+/// Writes a set of parameters with its moments.
+pub(super) fn save_group(
+    folder: &Path,
+    group: usize,
+    parameters: &Parameters,
+    optimizer: &AdamW,
+) -> Result<(), RunError> {
+    let path = tensors_file(folder, group);
+    let values = parameters.as_slice().iter().map(|parameter| {
+        let tensor = Tensor { shape: parameter.shape.clone(), values: &parameter.values };
+        (parameter.name.clone(), tensor)
+    });
+    let moments = optimizer
+        .tensors()
+        .map(|(name, values)| (name, Tensor { shape: vec![values.len()], values }));
+    let written = serialize_to_file(values.chain(moments), None, &path);
+    written.map_err(|cause| RunError::Write { path: path.clone(), cause: cause.to_string() })?;
+    sync_file(&path)
+}
+
+/// Reads it again.
+///
+/// # Errors
+/// If the file is damaged, or its tensors are those of other parameters.
+pub(super) fn load_group(
+    folder: &Path,
+    group: usize,
+    parameters: &mut Parameters,
+    (optimizer, done): (&mut AdamW, u64),
+) -> Result<(), RunError> {
+    let path = tensors_file(folder, group);
+    let bytes = fs::read(&path).map_err(read_error(&path))?;
+    let damaged = |cause: safetensors::SafeTensorError| RunError::Damaged {
+        file: path.clone(),
+        cause: cause.to_string(),
+    };
+    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let mut tensors = HashMap::new();
+    for (name, tensor) in file.iter() {
+        let words = tensor.data().as_chunks().0;
+        let values: Vec<_> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        tensors.insert(name, values);
+    }
+    for parameter in parameters.as_mut_slice() {
+        let wanted = parameter.values.len();
+        match tensors.get(parameter.name.as_str()) {
+            Some(values) if values.len() == wanted => parameter.values.copy_from_slice(values),
+            found => {
+                let (name, found) = (parameter.name.clone(), found.map(Vec::len));
+                return Err(TrainError::State { name, found, wanted }.into());
+            }
+        }
+    }
+    optimizer.restore(done, |name| tensors.get(name).map(Vec::as_slice))?;
+    Ok(())
+}
+
+fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {
+    move |cause| RunError::Read { path: path.to_owned(), cause }
+}
