@@ -3,11 +3,8 @@ use super::foretoken;
 /// Help is part of the interface: a change of a name or default shows here.
 #[test]
 fn help_of_every_command() {
-<<<<<<< HEAD
     const COMMANDS: [&str; 11] = [
-=======
     const COMMANDS: [&str; 12] = [
->>>>>>> run
         "",
         "generate",
         "run",
@@ -18,12 +15,9 @@ fn help_of_every_command() {
         "bench",
         "bench forward",
         "bench curve",
-<<<<<<< HEAD
         "bench generate",
-=======
         "train",
         "train base",
->>>>>>> run
     ];
     for command in COMMANDS {
         let arguments: Vec<_> = command.split(' ').filter(|word| !word.is_empty()).collect();
