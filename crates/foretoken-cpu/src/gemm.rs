@@ -14,8 +14,8 @@
 //! Reached with 2 threads, 4096 rows by [1024, 384] (`examples/gemm_timing.rs`). Zen 4: 185 to 205 GFLOP/s in f32, 1.0 to
 //! 1.1 of PyTorch 2.15; 345 to 400 in bf16, 0.9 of what PyTorch reaches with factors that are bf16 in memory already.
 //! There the tile is the limit, at one product per cycle, and packing, which reads f32, a sixth of the time in bf16.
-//! Sapphire Rapids: 255 to 290 in f32; in bf16 950 to 1500 on tiles, where memory is the limit (f32 in, f32
-//! out), against 200 by `vdpbf16ps`, of which this machine does one in two cycles.
+//! Sapphire Rapids: 255 to 290 in f32; in bf16 1050 to 1870 on tiles, where memory is the limit (f32 in, f32
+//! out), against 200 by `vdpbf16ps`.
 //!
 //! The scratch grows to the largest right factor (at most [`RIGHT`] words, unless sums are very long) and is
 //! reused; a product of a size it has seen allocates nothing.
