@@ -6,14 +6,16 @@
 //! in the first. A left factor of f32 whose rows are runs of memory is read where it lies. Under
 //! [`Precision::Bf16`] packing rounds both factors and pairs neighbours along the sum.
 //!
-//! Each output is one chain of fused multiply-adds in the order of the sum, whatever the blocks, so the bits are
-//! those of one thread for any number of them, and the same at every instruction set level: where a machine
-//! lacks `vdpbf16ps`, pairs are multiplied by two fused multiply-adds of the rounded values.
+//! Each output is one sum in the order of the inner index, whatever the blocks and the number of threads. In f32
+//! it is a chain of fused multiply-adds, with the same bits at every instruction set level. In bf16 the order is
+//! the level's [`PairSum`]: a chain of pairs, by `vdpbf16ps` or two fused multiply-adds of the rounded values with
+//! the same bits, or on tiles (AMX) a sum of blocks of 32 by `tdpbf16ps`.
 //!
-//! Reached on Zen 4 with 2 threads, 4096 rows by [1024, 384] (`examples/gemm_timing.rs`): 185 to 205 GFLOP/s in f32, 1.0 to
+//! Reached with 2 threads, 4096 rows by [1024, 384] (`examples/gemm_timing.rs`). Zen 4: 185 to 205 GFLOP/s in f32, 1.0 to
 //! 1.1 of PyTorch 2.15; 345 to 400 in bf16, 0.9 of what PyTorch reaches with factors that are bf16 in memory already.
-//! Limits: the tile runs at one product per cycle, so what is left is packing, which reads f32 (memory's bandwidth) and
-//! in bf16 costs up to a sixth of the time.
+//! There the tile is the limit, at one product per cycle, and packing, which reads f32, a sixth of the time in bf16.
+//! Sapphire Rapids: 255 to 290 in f32; in bf16 1050 to 1870 on tiles, where memory is the limit (f32 in, f32
+//! out), against 200 by `vdpbf16ps`.
 //!
 //! The scratch grows to the largest right factor (at most [`RIGHT`] words, unless sums are very long) and is
 //! reused; a product of a size it has seen allocates nothing.
@@ -22,8 +24,11 @@ use std::ops::Range;
 
 pub use matrix::{Matrix, MatrixMut};
 
+use foretoken_tensor::arithmetic::PairSum;
+
 use crate::CpuBackend;
-use crate::kernels::gemm::{Interleave, Start, Tile};
+use crate::kernels::gemm::{Start, Tile};
+use crate::kernels::pack_pairs::{Pack, Stored};
 use crate::memory::Memory;
 use crate::pool::{Job, Worker};
 use crate::simd::LANES;
@@ -35,7 +40,10 @@ mod tests;
 
 /// Links of a block of the sum: two panels of them (24 KiB) fit the first-level cache.
 const STEPS: usize = 192;
-/// Rows of a block of the left factor, whole sixteens, which as packed (96 KiB) fits the second-level cache.
+/// The same on tiles, whose operands come from the second-level cache fast enough (512 KiB with the left factor);
+/// whole blocks of [`PairSum::Blocks`].
+const TILE_STEPS: usize = 512;
+/// Rows of a block of the left factor, whole sixteens, which as packed (96 KiB; on tiles 256) fits the second-level cache.
 const ROWS: usize = 128;
 /// Panels that are packed as one unit.
 const PANELS: usize = 4;
@@ -137,6 +145,8 @@ struct Multiply<'a> {
     columns: usize,
     /// Rows of a unit.
     rows: usize,
+    /// Links of a block of the sum.
+    links: usize,
 }
 
 impl<'a> Multiply<'a> {
@@ -161,10 +171,14 @@ impl<'a> Multiply<'a> {
         let most = (RIGHT / steps / group * group).max(group);
         let columns = b.columns().next_multiple_of(group).min(most);
         // Enough units that a thread which is held up does not hold up the others for long.
-        let rows = a.rows().div_ceil(4 * workers).next_multiple_of(LANES / 2).min(ROWS);
+        let rows = a.rows().div_ceil(4 * workers).next_multiple_of(LANES).min(ROWS);
+        let links = match (*precision, table.pair_sum) {
+            (Precision::Bf16, PairSum::Blocks) => TILE_STEPS,
+            _ => STEPS,
+        };
         scratch.right.reserve(columns * steps);
-        scratch.left.reserve(workers * ROWS * STEPS);
-        Some(Self { table, scratch, product, steps, columns, rows })
+        scratch.left.reserve(workers * rows * links);
+        Some(Self { table, scratch, product, steps, columns, rows, links })
     }
 
     /// The columns of the block that a phase is about.
@@ -190,69 +204,17 @@ impl<'a> Multiply<'a> {
         let start = block.start + panels.start * LANES;
         let columns = start..(block.start + panels.end * LANES).min(block.end);
         let b = self.product.b.block(0..self.product.b.rows(), columns);
-        if b.steps().1 == 1 {
-            self.group_columns(b, to, words);
-        } else {
-            let b = b.transposed();
-            for (panel, to) in to.chunks_exact_mut(words).enumerate() {
-                let lines = panel * LANES..((panel + 1) * LANES).min(b.rows());
-                self.transpose_panel(b.block(lines, 0..b.columns()), to);
-            }
-        }
-    }
-
-    /// Packs rows that are runs of memory as `[columns / 16][steps][16]`, sixteens of columns `group` apart.
-    fn group_columns(&self, rows: Matrix<'_>, to: &mut [u32], group: usize) {
-        let columns = rows.columns();
-        if self.product.precision == Precision::Bf16 {
-            let (values, stride, pairs) = (rows.values(), rows.steps().0, to);
-            let rows = rows.rows();
-            let work = Interleave { values, rows, columns, stride, pairs, group };
-            return (self.table.interleave)(work);
-        }
-        for row in 0..rows.rows() {
-            let values: &[u32] = bytemuck::cast_slice(rows.row(row));
-            for (values, to) in values.chunks(LANES).zip(to.chunks_mut(group)) {
-                let to = &mut to[row * LANES..][..LANES];
-                if let Some(values) = values.first_chunk::<LANES>() {
-                    to.copy_from_slice(values);
-                } else {
-                    to[..values.len()].copy_from_slice(values);
-                    to[values.len()..].fill(0);
+        match (self.product.precision, b.steps().1) {
+            (Precision::F32, 1) => group_columns(b, to, words),
+            (Precision::Bf16, 1) => (self.table.interleave)(packed(b, to, words)),
+            (Precision::Bf16, _) => (self.table.transpose)(packed(b.transposed(), to, words)),
+            (Precision::F32, _) => {
+                let b = b.transposed();
+                for (panel, to) in to.chunks_exact_mut(words).enumerate() {
+                    let lines = panel * LANES..((panel + 1) * LANES).min(b.rows());
+                    transpose_panel(b.block(lines, 0..b.columns()), to);
                 }
             }
-        }
-    }
-
-    /// Packs columns that are runs of memory, `[columns][inner]`.
-    fn transpose_panel(&self, columns: Matrix<'_>, to: &mut [u32]) {
-        /// Links at a time, so that what is written stays in the first-level cache.
-        const RUN: usize = 64;
-        let per_step = self.product.precision.per_step();
-        for (run, to) in to.chunks_mut(RUN * LANES).enumerate() {
-            let first = run * RUN * per_step;
-            let inner = first..(first + RUN * per_step).min(columns.columns());
-            let to = to.as_chunks_mut::<LANES>().0;
-            let mut words = [0; RUN];
-            for lane in 0..LANES {
-                let words = &mut words[..to.len()];
-                if lane < columns.rows() {
-                    self.words(columns.in_row(lane, inner.clone()), words);
-                } else {
-                    words.fill(0);
-                }
-                for (to, word) in to.iter_mut().zip(words) {
-                    to[lane] = *word;
-                }
-            }
-        }
-    }
-
-    /// A run of the sum as packed words.
-    fn words(&self, values: &[f32], words: &mut [u32]) {
-        match self.product.precision {
-            Precision::F32 => words.copy_from_slice(bytemuck::cast_slice(values)),
-            Precision::Bf16 => (self.table.round)(values, words),
         }
     }
 
@@ -262,14 +224,15 @@ impl<'a> Multiply<'a> {
         let rows = unit * self.rows..((unit + 1) * self.rows).min(a.rows());
         // SAFETY: rows belong to one unit, and `out` to the job; the scratch is the worker's.
         let (mut out, left) = unsafe {
-            let left = self.scratch.left.part(worker * ROWS * STEPS..(worker + 1) * ROWS * STEPS);
+            let words = self.rows * self.links;
+            let left = self.scratch.left.part(worker * words..(worker + 1) * words);
             (out.part(rows.clone(), block.clone()), left)
         };
         // SAFETY: packed in the phase before.
         let right = unsafe { self.scratch.right.view(0..self.columns * self.steps) };
         let mut step = 0;
         while step < self.steps {
-            let steps = (self.steps - step).min(STEPS);
+            let steps = (self.steps - step).min(self.links);
             let inner = step * precision.per_step();
             let inner = inner..(inner + steps * precision.per_step()).min(a.columns());
             let Left { words, group: a_group, row: a_row, step: a_step } =
@@ -313,21 +276,72 @@ impl<'a> Multiply<'a> {
     /// Packs a block of the left factor.
     fn pack_left<'b>(&self, a: Matrix<'b>, to: &'b mut [u32]) -> Left<'b> {
         let (row_step, column_step) = a.steps();
-        match (self.product.precision, column_step) {
-            (Precision::F32, 1) => {
+        let line = self.links;
+        match (self.product.precision, column_step, self.table.pair_sum) {
+            (Precision::F32, 1, _) => {
                 let words = bytemuck::cast_slice(a.values());
-                Left { words, group: LANES * row_step, row: row_step, step: 1 }
+                return Left { words, group: LANES * row_step, row: row_step, step: 1 };
             }
-            (Precision::Bf16, 1) => {
-                for (row, to) in to.chunks_mut(STEPS).take(a.rows()).enumerate() {
+            (Precision::Bf16, 1, _) => {
+                for (row, to) in to.chunks_mut(line).take(a.rows()).enumerate() {
                     let words = a.columns().div_ceil(2);
                     (self.table.round)(a.row(row), &mut to[..words]);
                 }
-                Left { words: to, group: LANES * STEPS, row: STEPS, step: 1 }
             }
-            _ => {
-                self.group_columns(a.transposed(), to, LANES * STEPS);
-                Left { words: to, group: LANES * STEPS, row: 1, step: LANES }
+            (Precision::Bf16, _, PairSum::Blocks) => {
+                (self.table.interleave_lines)(packed(a.transposed(), to, line));
+            }
+            (precision, ..) => {
+                let (a, group) = (a.transposed(), LANES * line);
+                match precision {
+                    Precision::F32 => group_columns(a, to, group),
+                    Precision::Bf16 => (self.table.interleave)(packed(a, to, group)),
+                }
+                return Left { words: to, group, row: 1, step: LANES };
+            }
+        }
+        Left { words: to, group: LANES * line, row: line, step: 1 }
+    }
+}
+
+/// A stored matrix to be packed as pairs.
+fn packed<'a>(matrix: Matrix<'a>, pairs: &'a mut [u32], group: usize) -> Pack<'a> {
+    let (values, stride) = (matrix.values(), matrix.steps().0);
+    let from = Stored { values, rows: matrix.rows(), columns: matrix.columns(), stride };
+    Pack { from, pairs, group }
+}
+
+/// Packs rows that are runs of memory as `[columns / 16][rows][16]`, sixteens of columns `group` apart.
+fn group_columns(rows: Matrix<'_>, to: &mut [u32], group: usize) {
+    for row in 0..rows.rows() {
+        let values: &[u32] = bytemuck::cast_slice(rows.row(row));
+        for (values, to) in values.chunks(LANES).zip(to.chunks_mut(group)) {
+            let to = &mut to[row * LANES..][..LANES];
+            if let Some(values) = values.first_chunk::<LANES>() {
+                to.copy_from_slice(values);
+            } else {
+                to[..values.len()].copy_from_slice(values);
+                to[values.len()..].fill(0);
+            }
+        }
+    }
+}
+
+/// Packs columns that are runs of memory, `[columns][inner]`, as `[inner][16]`.
+fn transpose_panel(columns: Matrix<'_>, to: &mut [u32]) {
+    /// Links at a time, so that what is written stays in the first-level cache.
+    const RUN: usize = 64;
+    for (run, to) in to.chunks_mut(RUN * LANES).enumerate() {
+        let inner = run * RUN..((run + 1) * RUN).min(columns.columns());
+        let to = to.as_chunks_mut::<LANES>().0;
+        for lane in 0..LANES {
+            let values: &[f32] = if lane < columns.rows() {
+                columns.in_row(lane, inner.clone())
+            } else {
+                &[0.0; RUN]
+            };
+            for (to, value) in to.iter_mut().zip(values) {
+                to[lane] = value.to_bits();
             }
         }
     }

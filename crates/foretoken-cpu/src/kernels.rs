@@ -16,6 +16,7 @@ pub(crate) mod fma;
 pub(crate) mod gemm;
 pub(crate) mod linear;
 pub(crate) mod norm;
+pub(crate) mod pack_pairs;
 pub(crate) mod pairs;
 pub(crate) mod q4_0;
 pub(crate) mod q4_k;

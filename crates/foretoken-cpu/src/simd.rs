@@ -159,6 +159,17 @@ pub(crate) trait Simd: Products {
         lanes[0]
     }
 
+    /// Exchanges rows and columns.
+    #[inline(always)]
+    fn transpose(self, block: &mut [[u32; LANES]; LANES]) {
+        let from = *block;
+        for (row, to) in block.iter_mut().enumerate() {
+            for (to, from) in to.iter_mut().zip(&from) {
+                *to = from[row];
+            }
+        }
+    }
+
     /// Reads up to sixteen values; missing lanes are +0.
     #[inline(always)]
     fn load_part(self, from: &[f32]) -> Self::F {

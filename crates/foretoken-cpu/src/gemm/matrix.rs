@@ -141,6 +141,11 @@ impl<'a> MatrixMut<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.columns) }
     }
 
+    /// Its first value, and values between rows.
+    pub(crate) fn as_mut_ptr(&mut self) -> (*mut f32, usize) {
+        (self.start, self.stride)
+    }
+
     /// The block of these rows and columns, for a while.
     ///
     /// # Panics

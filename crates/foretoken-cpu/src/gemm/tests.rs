@@ -1,7 +1,8 @@
-//! Products at odd sizes on every level, against f64 and against one thread.
+//! Products at odd sizes on every level, against f64 and bit for bit against the order of the level.
 
 use std::num::NonZeroUsize;
 
+use foretoken_tensor::arithmetic::{PAIR_BLOCK, add_block, add_pair, round_bf16};
 use half::bf16;
 
 use super::*;
@@ -10,8 +11,16 @@ use crate::pool::Pool;
 const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 const WRITES: [Write; 2] = [Write::Store, Write::Add];
 /// (rows, inner, columns): tails of rows, links, panels, groups and blocks; more threads than rows.
-const SIZES: &[(usize, usize, usize)] =
-    &[(1, 1, 1), (3, 7, 5), (8, 2, 16), (9, 33, 31), (17, 385, 70), (130, 64, 33), (35, 777, 81)];
+const SIZES: &[(usize, usize, usize)] = &[
+    (1, 1, 1),
+    (3, 7, 5),
+    (8, 2, 16),
+    (9, 33, 31),
+    (17, 385, 70),
+    (130, 64, 33),
+    (35, 777, 81),
+    (6, 1100, 34),
+];
 
 fn backends(threads: usize) -> Vec<CpuBackend> {
     let threads = NonZeroUsize::new(threads).expect("one or more");
@@ -82,26 +91,63 @@ fn products_are_those_of_f64_on_every_level_in_every_order() {
     }
 }
 
+/// The sum of a row and a column in the order of the precision, and in bf16 of the level.
+fn specified(start: f32, (x, w): (&[f32], &[f32]), precision: Precision, order: PairSum) -> f32 {
+    if precision == Precision::F32 {
+        return x.iter().zip(w).fold(start, |sum, (x, w)| x.mul_add(*w, sum));
+    }
+    let rounded = |values: &[f32]| values.iter().copied().map(round_bf16).collect::<Vec<_>>();
+    let (x, w) = (rounded(x), rounded(w));
+    let pair = |values: &[f32]| [values[0], values.get(1).copied().unwrap_or(0.0)];
+    match order {
+        PairSum::Chain => (x.chunks(2).zip(w.chunks(2)))
+            .fold(start, |sum, (x, w)| add_pair(sum, pair(x), pair(w))),
+        PairSum::Blocks => (x.chunks(PAIR_BLOCK).zip(w.chunks(PAIR_BLOCK)))
+            .fold(start, |sum, (x, w)| add_block(sum, x, w)),
+    }
+}
+
 #[test]
-fn bits_depend_on_neither_threads_nor_level() {
+fn bits_are_those_of_the_order_for_any_threads() {
+    let teams = [1, 2, 3, 5].map(backends);
+    let mut scratch = GemmScratch::default();
     for &(m, k, n) in SIZES {
-        let (a, b, before) = (values(m * k, 4), values(k * n, 5), values(m * n, 6));
-        for precision in PRECISIONS {
-            let mut wanted: Option<Vec<f32>> = None;
-            for threads in [1, 2, 3, 5] {
-                for backend in backends(threads) {
-                    let mut got = before.clone();
-                    let out = MatrixMut::new(&mut got, n);
-                    let (a, b) = (matrix(&a, m, k, true), matrix(&b, k, n, false));
-                    let product = Product { a, b, out, write: Write::Add, precision };
-                    backend.multiply(&mut GemmScratch::default(), product);
-                    let wanted = wanted.get_or_insert_with(|| got.clone());
-                    assert!(
-                        got.iter().map(|v| v.to_bits()).eq(wanted.iter().map(|v| v.to_bits())),
-                        "{} with {threads} threads, {m} x {k} x {n} {precision:?}",
-                        backend.isa()
-                    );
-                }
+        // Rows of the left factor, columns of the right one.
+        let (lines, columns, before) = (values(m * k, 4), values(k * n, 5), values(m * n, 6));
+        let across = |lines: &[f32]| -> Vec<f32> {
+            (0..k).flat_map(|k_at| lines.iter().copied().skip(k_at).step_by(k)).collect()
+        };
+        let (a, b) = ([lines.clone(), across(&lines)], [across(&columns), columns.clone()]);
+        for (precision, order) in [
+            (Precision::F32, None),
+            (Precision::Bf16, Some(PairSum::Chain)),
+            (Precision::Bf16, Some(PairSum::Blocks)),
+        ] {
+            let wanted: Vec<f32> = (before.chunks(n).zip(lines.chunks(k)))
+                .flat_map(|(before, x)| {
+                    before.iter().zip(columns.chunks(k)).map(move |(before, w)| (*before, x, w))
+                })
+                .map(|(before, x, w)| {
+                    specified(before, (x, w), precision, order.unwrap_or_default())
+                })
+                .collect();
+            let backends = teams.iter().flatten();
+            for (backend, stored) in backends
+                .filter(|backend| order.is_none_or(|order| order == backend.table.pair_sum))
+                .flat_map(|backend| (0..4).map(move |stored| (backend, stored)))
+            {
+                let (left, right) = (stored & 1, stored >> 1);
+                let a = matrix(&a[left], m, k, left == 1);
+                let b = matrix(&b[right], k, n, right == 1);
+                let mut got = before.clone();
+                let out = MatrixMut::new(&mut got, n);
+                backend.multiply(&mut scratch, Product { a, b, out, write: Write::Add, precision });
+                assert!(
+                    got.iter().map(|v| v.to_bits()).eq(wanted.iter().map(|v| v.to_bits())),
+                    "{} with {} threads, {m} x {k} x {n} {precision:?}, stored {stored}",
+                    backend.isa(),
+                    backend.threads(),
+                );
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Products with bfloat16 weights on AMX, by `TDPBF16PS`, for every number of rows.
+//! Products with bfloat16 weights on AMX, by `TDPBF16PS`, for every number of rows; and those of training.
 //!
 //! Operands are those of [`fma`](super::fma) for pairs, whose panels are tiles as they lie: 16 pairs of inputs
 //! by 16 outputs. An output is a sum of `arithmetic::add_block` over blocks of 32 inputs in order, whatever the
@@ -19,7 +19,8 @@ use std::ops::Range;
 
 use foretoken_tensor::arithmetic::PAIR_BLOCK;
 
-use super::fma::Fma;
+use super::fma::{Fma, extent};
+use super::gemm::{Start, Tile};
 use super::pairs::Pair;
 use crate::amx::{Shape, TILE_ROW, TILE_ROWS, Tiles};
 use crate::isa::Amx;
@@ -29,20 +30,129 @@ use crate::simd::{LANES, Simd};
 const BLOCK: usize = PAIR_BLOCK / 2;
 /// Steps by which weights are prefetched when no others are named as next: 4 KiB.
 const AHEAD: usize = 64;
+/// Rows whose sums in a partial panel are put aside at once.
+const EDGE_ROWS: usize = 32;
+
+/// Operands, checked, of [`Fma`] or [`Tile`]; strides count elements.
+struct Operands {
+    rows: usize,
+    panels: usize,
+    steps: usize,
+    x: *const u32,
+    x_stride: usize,
+    w: *const Pair,
+    w_panel: usize,
+    w_step: usize,
+    /// What is prefetched.
+    next: *const Pair,
+    start: Start,
+    acc: *mut f32,
+    acc_stride: usize,
+}
 
 /// Runs the tile over all rows and panels.
 #[inline(always)]
-pub(crate) fn fma(proof: Amx, mut a: Fma<'_, Pair>) {
+pub(crate) fn fma(proof: Amx, a: Fma<'_, Pair>) {
     if a.rows == 0 || a.panels == 0 || a.steps == 0 {
         return;
     }
     a.check();
-    let whole = a.steps / BLOCK * BLOCK;
-    if whole > 0 {
-        Sweep::new(proof, a.rows, 0..whole, BLOCK).run(&mut a);
+    let Fma { rows, panels, steps, x, x_stride, w, w_panel, w_step, next, acc, acc_stride } = a;
+    let operands = Operands {
+        rows,
+        panels,
+        steps,
+        x: x.as_ptr(),
+        x_stride,
+        w: w.as_ptr(),
+        w_panel,
+        w_step,
+        next: if next.is_empty() { w.as_ptr().wrapping_add(AHEAD * w_step) } else { next.as_ptr() },
+        start: Start::Out,
+        acc: acc.as_mut_ptr(),
+        acc_stride,
+    };
+    // SAFETY: the extents were checked.
+    unsafe { operands.run(proof) }
+}
+
+/// The tile of training's products, whose left factor lies in rows. A last panel that is partial has its sums
+/// beside the output meanwhile.
+#[inline(always)]
+pub(crate) fn gemm(proof: Amx, mut a: Tile<'_, Pair>) {
+    let (rows, columns) = (a.out.rows(), a.out.columns());
+    if rows == 0 || columns == 0 || a.steps == 0 {
+        return;
     }
-    if whole < a.steps {
-        Sweep::new(proof, a.rows, whole..a.steps, a.steps - whole).run(&mut a);
+    assert!(a.a_step == 1 && a.a_group == LANES * a.a_row, "the left factor lies in rows");
+    assert!(extent(rows, a.a_row, a.steps) <= a.a.len(), "a holds every row");
+    let panels = columns.div_ceil(LANES);
+    assert!(extent(panels, a.b_panel, a.steps * LANES) <= a.b.len(), "b holds every panel");
+    let (whole, (acc, acc_stride)) = (columns / LANES, a.out.as_mut_ptr());
+    let operands = Operands {
+        rows,
+        panels: whole,
+        steps: a.steps,
+        x: a.a.as_ptr(),
+        x_stride: a.a_row,
+        w: a.b.as_ptr(),
+        w_panel: a.b_panel,
+        w_step: LANES,
+        next: a.b.as_ptr().wrapping_add(AHEAD * LANES),
+        start: a.start,
+        acc,
+        acc_stride,
+    };
+    if whole > 0 {
+        // SAFETY: the extents were checked, and `out` is held exclusively.
+        unsafe { operands.run(proof) }
+    }
+    if whole == panels {
+        return;
+    }
+    let first = whole * LANES;
+    for row in (0..rows).step_by(EDGE_ROWS) {
+        let rows = row..rows.min(row + EDGE_ROWS);
+        let mut sums = [[0.0; LANES]; EDGE_ROWS];
+        for (sums, row) in sums.iter_mut().zip(rows.clone()) {
+            sums[..columns - first].copy_from_slice(&a.out.row(row)[first..]);
+        }
+        let operands = Operands {
+            rows: rows.len(),
+            panels: 1,
+            x: operands.x.wrapping_add(row * a.a_row),
+            w: operands.w.wrapping_add(whole * a.b_panel),
+            next: operands.w,
+            acc: sums.as_mut_ptr().cast(),
+            acc_stride: LANES,
+            ..operands
+        };
+        // SAFETY: as above; the sums are those of the rows.
+        unsafe { operands.run(proof) }
+        for (sums, row) in sums.iter().zip(rows) {
+            a.out.row_mut(row)[first..].copy_from_slice(&sums[..columns - first]);
+        }
+    }
+}
+
+impl Operands {
+    /// Whole blocks, then what is behind them.
+    ///
+    /// # Safety
+    /// The operands have the extents that rows, panels and steps ask for, none is zero, and nobody else uses
+    /// the accumulators.
+    #[inline(always)]
+    unsafe fn run(&self, proof: Amx) {
+        let whole = self.steps / BLOCK * BLOCK;
+        // SAFETY: passed on.
+        unsafe {
+            if whole > 0 {
+                Sweep::new(proof, self.rows, 0..whole, BLOCK).run(self);
+            }
+            if whole < self.steps {
+                Sweep::new(proof, self.rows, whole..self.steps, self.steps - whole).run(self);
+            }
+        }
     }
 }
 
@@ -79,13 +189,15 @@ impl Sweep {
         if tile == 0 { 0 } else { rows - (self.row_tiles - tile) * self.height }
     }
 
+    /// # Safety
+    /// As [`Operands::run`].
     #[inline(always)]
-    fn run(&self, a: &mut Fma<'_, Pair>) {
+    unsafe fn run(&self, a: &Operands) {
         let width = if self.row_tiles == 1 { 4 } else { 2 };
         for panel in (0..a.panels).step_by(width) {
             for tile in (0..self.row_tiles).step_by(2) {
                 let at = (tile, panel);
-                // SAFETY: the extents of `a` were checked; these tiles of rows and panels are among them.
+                // SAFETY: passed on; these tiles of rows and panels are among the operands'.
                 unsafe {
                     match (self.row_tiles - tile, width.min(a.panels - panel)) {
                         (1, 1) => self.add::<1, 1>(a, at),
@@ -108,26 +220,24 @@ impl Sweep {
     #[inline(always)]
     unsafe fn add<const R: usize, const P: usize>(
         &self,
-        a: &mut Fma<'_, Pair>,
+        a: &Operands,
         (tile, panel): (usize, usize),
     ) {
         let rows = [tile, tile + R - 1].map(|tile| self.row(tile, a.rows));
         let panels = [0, 1, 2, 3].map(|p| (panel + p) * a.w_panel);
-        let x = rows.map(|row| a.x.as_ptr().wrapping_add(row * a.x_stride));
-        let w = panels.map(|panel| a.w.as_ptr().wrapping_add(panel));
-        let next = if a.next.is_empty() {
-            a.w.as_ptr().wrapping_add(AHEAD * a.w_step)
-        } else {
-            a.next.as_ptr()
-        };
-        let next = panels.map(|panel| next.wrapping_add(panel));
-        let acc = a.acc.as_mut_ptr();
-        let sums = rows.map(|row| acc.wrapping_add(row * a.acc_stride + panel * LANES));
+        let x = rows.map(|row| a.x.wrapping_add(row * a.x_stride));
+        let w = panels.map(|panel| a.w.wrapping_add(panel));
+        let next = panels.map(|panel| a.next.wrapping_add(panel));
+        let sums = rows.map(|row| a.acc.wrapping_add(row * a.acc_stride + panel * LANES));
         let (parts, part) = (self.row_tiles.div_ceil(2), tile / 2);
         let strides = [a.x_stride, a.w_step].map(|stride| stride * size_of::<Pair>());
         // SAFETY: passed on; blocks lie within the steps, and a prefetch never faults.
         unsafe {
-            self.load::<R, P>(sums, a.acc_stride);
+            if a.start == Start::Zero && self.steps.start == 0 {
+                self.zero();
+            } else {
+                self.load::<R, P>(sums, a.acc_stride);
+            }
             for k in self.steps.clone().step_by(self.block) {
                 let first = (part * a.steps + k) / parts;
                 for line in first..first + self.block.div_ceil(parts) {
@@ -180,6 +290,18 @@ impl Sweep {
                     tiles.multiply_pairs::<3, 4, 7>();
                 }
             }
+        }
+    }
+
+    /// Zeroes the accumulators.
+    #[inline(always)]
+    fn zero(&self) {
+        // SAFETY: these tiles are configured.
+        unsafe {
+            self.tiles.zero::<0>();
+            self.tiles.zero::<1>();
+            self.tiles.zero::<2>();
+            self.tiles.zero::<3>();
         }
     }
 

@@ -179,60 +179,12 @@ unsafe fn tile<S: Simd, W: Weight, L: Link<S, W>, const R: usize, const P: usize
     }
 }
 
-/// Rows to pair: value by value, the even row's in the lower half.
-pub(crate) struct Interleave<'a> {
-    /// `[rows][columns]`, rows `stride` apart; a missing odd row is zeros.
-    pub(crate) values: &'a [f32],
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-    pub(crate) stride: usize,
-    /// `[columns / 16][rows / 2][16]`, sixteens of columns `group` apart; missing columns are zeros.
-    pub(crate) pairs: &'a mut [u32],
-    pub(crate) group: usize,
-}
-
-/// Rows that are fetched ahead: neighbours lie on several pages, where no hardware looks ahead.
-const AHEAD: usize = 16;
-
-/// Rounds rows to bfloat16 and pairs them.
-#[inline(always)]
-pub(crate) fn interleave<S: Simd>(s: S, a: Interleave<'_>) {
-    let Interleave { values, rows, columns, stride, pairs, group } = a;
-    for row in (0..rows).step_by(2) {
-        let even = &values[row * stride..][..columns];
-        let odd = if row + 1 < rows { &values[(row + 1) * stride..][..columns] } else { &[] };
-        let groups = pairs.chunks_mut(group).take(columns.div_ceil(LANES));
-        for (index, pairs) in groups.enumerate() {
-            let column = index * LANES;
-            for row in [even, odd] {
-                s.prefetch(row.as_ptr().wrapping_add(AHEAD * stride + column).cast());
-            }
-            let low = s.round_bf16(lanes(s, even, column));
-            let high = s.round_bf16(lanes(s, odd, column));
-            if let Some(pairs) = pairs[row / 2 * LANES..].first_chunk_mut() {
-                zip(s, low, high, pairs);
-            }
-        }
-    }
-}
-
 /// Sixteen values from `at` on, as far as there are any, then zeros.
 #[inline(always)]
-fn lanes<S: Simd>(s: S, values: &[f32], at: usize) -> S::F {
+pub(super) fn lanes<S: Simd>(s: S, values: &[f32], at: usize) -> S::F {
     let values = values.get(at..).unwrap_or_default();
     match values.first_chunk() {
         Some(values) => s.load(values),
         None => s.load_part(values),
-    }
-}
-
-/// Pairs of rounded values.
-#[inline(always)]
-fn zip<S: Simd>(s: S, low: S::F, high: S::F, pairs: &mut [u32; LANES]) {
-    let (mut lows, mut highs) = ([0.0; LANES], [0.0; LANES]);
-    s.store(low, &mut lows);
-    s.store(high, &mut highs);
-    for ((pair, low), high) in pairs.iter_mut().zip(lows).zip(highs) {
-        *pair = low.to_bits() >> 16 | high.to_bits();
     }
 }

@@ -10,14 +10,16 @@ use std::arch::x86_64::{
     _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps,
     _mm_prefetch, _mm_storeu_si128, _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps,
     _mm256_loadu_si256, _mm256_max_ps, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castps_si512, _mm512_castps512_ps256, _mm512_castsi512_ps,
-    _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
-    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbusd_epi32,
-    _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_mov_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_or_si512, _mm512_permutex2var_epi16, _mm512_roundscale_ps, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_sll_epi16, _mm512_slli_epi32, _mm512_srl_epi16,
-    _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_ps,
+    _mm512_and_si512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512,
+    _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32,
+    _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps,
+    _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_extractf32x8_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps, _mm512_maskz_mov_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_epi16,
+    _mm512_roundscale_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_shuffle_f32x4, _mm512_sll_epi16, _mm512_slli_epi32, _mm512_srl_epi16, _mm512_srli_epi16,
+    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_unpackhi_pd,
+    _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps, _mm512_xor_ps,
 };
 
 use foretoken_tensor::arithmetic::BF16_MIN;
@@ -208,6 +210,41 @@ impl Simd for Avx512 {
             let (low, high) = (_mm512_castps_si512(low), _mm512_castps_si512(high));
             let pairs = _mm512_permutex2var_epi16(low, upper, high);
             _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs);
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(self, block: &mut [[u32; LANES]; LANES]) {
+        // SAFETY: the token proves AVX-512; each row is 64 bytes, read and written.
+        unsafe {
+            let zero = _mm512_setzero_ps();
+            let (mut rows, mut fours, mut lanes) = ([zero; LANES], [zero; LANES], [zero; LANES]);
+            for (row, from) in rows.iter_mut().zip(&*block) {
+                *row = _mm512_loadu_ps(from.as_ptr().cast());
+            }
+            for i in (0..LANES).step_by(2) {
+                fours[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+                fours[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+            }
+            // Each quarter of `lanes[4 g + j]` becomes four rows from `4 g` on of column `j` of that quarter.
+            for i in (0..LANES).step_by(4) {
+                for (j, (a, b)) in [(i, i + 2), (i + 1, i + 3)].into_iter().enumerate() {
+                    let [a, b] = [a, b].map(|i| _mm512_castps_pd(fours[i]));
+                    lanes[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                    lanes[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                }
+            }
+            for j in 0..4 {
+                let [a, b, c, d] = [lanes[j], lanes[4 + j], lanes[8 + j], lanes[12 + j]];
+                let even = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)];
+                let odd = [_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d)];
+                for (quarter, [low, high]) in [even, odd].into_iter().enumerate() {
+                    let first = _mm512_shuffle_f32x4::<0x88>(low, high);
+                    let second = _mm512_shuffle_f32x4::<0xdd>(low, high);
+                    _mm512_storeu_ps(block[4 * quarter + j].as_mut_ptr().cast(), first);
+                    _mm512_storeu_ps(block[4 * quarter + 8 + j].as_mut_ptr().cast(), second);
+                }
+            }
         }
     }
 

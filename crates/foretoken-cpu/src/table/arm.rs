@@ -1,7 +1,7 @@
 //! The tables of 64-bit Arm.
 
 use super::{
-    CHUNK, Dot, Fma, Interleave, KernelTable, Pair, PairSum, Quantize, Range, Softmax, Tile, f16,
+    CHUNK, Dot, Fma, KernelTable, Pack, Pair, PairSum, Quantize, Range, Softmax, Tile, f16,
 };
 use crate::isa::{DotProd, I8mm, Isa, Neon};
 

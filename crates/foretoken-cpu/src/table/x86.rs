@@ -1,7 +1,7 @@
 //! The tables of x86-64.
 
 use super::{
-    CHUNK, Dot, Fma, Interleave, KernelTable, Pair, PairSum, Quantize, Range, Softmax, Tile, f16,
+    CHUNK, Dot, Fma, KernelTable, Pack, Pair, PairSum, Quantize, Range, Softmax, Tile, f16,
 };
 use crate::isa::{Amx, Avx2, Avx512, Avx512Bf16, AvxVnni, Isa};
 
@@ -42,7 +42,7 @@ mod avx512_bf16 {
 
 /// AVX-512 with the products on tiles.
 mod amx {
-    use super::{Amx, Dot, Fma, Isa, KernelTable, Pair, PairSum, avx512_bf16};
+    use super::{Amx, Dot, Fma, Isa, KernelTable, Pair, PairSum, Tile, avx512_bf16};
     use crate::kernels::{amx_dot, amx_pairs, q4_0, q4_k, q5_k, q6_k, q8_0};
 
     macro_rules! on_tiles {
@@ -67,6 +67,7 @@ mod amx {
 
     on_tiles! {
         weight_pairs: Fma<'_, Pair> = amx_pairs::fma;
+        gemm_pairs: Tile<'_, Pair> = amx_pairs::gemm;
         dot_q8_0: Dot<'_> = amx_dot::dot::<q8_0::Q8_0>;
         dot_q4_0: Dot<'_> = amx_dot::dot::<q4_0::Q4_0>;
         dot_q4_k: Dot<'_> = amx_dot::dot::<q4_k::Q4K>;
