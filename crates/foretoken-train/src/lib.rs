@@ -24,6 +24,8 @@ mod optimizer;
 mod parameters;
 mod run;
 mod vector;
+mod vocabulary;
+mod weights;
 
 pub use base::BaseModel;
 pub use compute::Compute;
@@ -35,6 +37,7 @@ pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
 pub use optimizer::{AdamOptions, AdamW, CosineSchedule};
 pub use parameters::{Parameter, Parameters, clip};
 pub use run::{
-    CheckpointEvery, Event, History, HistoryPoint, Plan, Progress, Run, RunError, RunOptions,
-    Start, check_memory,
+    CheckpointEvery, Event, History, HistoryPoint, OutputFolder, Plan, Progress, Run, RunError,
+    RunOptions, Start, check_memory,
 };
+pub use vocabulary::{VocabularyError, train_tokenizer};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use foretoken_train::{CosineSchedule, Run, RunError, RunOptions, Start, check_memory};
+use foretoken_train::{CosineSchedule, OutputFolder, Run, RunError, RunOptions, Start, check_memory};
 
 use crate::support::{Fault, Faulty, compute, model, open, options, plan};
 
@@ -19,7 +19,8 @@ fn training_that_diverges_stops_with_its_step_and_can_go_on() {
     for (fault, what) in [(Fault::Loss, "loss"), (Fault::Gradient, "gradient")] {
         let folder = tempfile::tempdir().expect("a folder");
         let start = |learner, compute: &_| {
-            Run::open(compute, learner, plan(options(7)), folder.path(), Start::Resume)
+            let folder = OutputFolder::open(folder.path()).expect("a folder");
+            Run::open(compute, learner, plan(options(7)), folder, Start::Resume)
         };
         let mut run = start(faulty(5, fault), &compute).expect("the run starts");
         let error = run.train(&mut compute, &mut |_| {}).expect_err("it diverges").to_string();
@@ -126,7 +127,8 @@ fn options_without_meaning_are_refused() {
     for (options, wanted) in cases {
         let plan = foretoken_train::Plan { options, ..plan(crate::support::options(1)) };
         let compute = compute(1);
-        let refused = Run::open(&compute, model(&compute), plan, folder.path(), Start::Resume);
+        let folder = OutputFolder::open(folder.path()).expect("a folder");
+        let refused = Run::open(&compute, model(&compute), plan, folder, Start::Resume);
         assert_eq!(refused.expect_err(wanted).to_string(), wanted);
     }
 }
