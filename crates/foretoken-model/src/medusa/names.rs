@@ -157,6 +157,11 @@ impl MedusaShape {
         })
     }
 
+    /// What a layout calls a tensor.
+    pub fn name(&self, layout: MedusaLayout, tensor: HeadTensor) -> String {
+        name(layout, tensor, self.blocks)
+    }
+
     /// A tensor's sizes, outermost first.
     pub fn dims(&self, tensor: HeadTensor) -> Vec<usize> {
         match tensor {
