@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use foretoken::{Error as EngineError, ModelError, PackError, ParamError, TokenizerError};
+use foretoken_train::data::DataError;
+use foretoken_train::{RunError, TrainError};
 
 /// Why a command ends.
 #[derive(Debug)]
@@ -104,6 +106,33 @@ impl From<io::Error> for Error {
 impl From<ModelError> for Error {
     fn from(cause: ModelError) -> Self {
         Self::failure(cause)
+    }
+}
+
+impl From<DataError> for Error {
+    fn from(cause: DataError) -> Self {
+        Self::failure(cause)
+    }
+}
+
+impl From<TrainError> for Error {
+    fn from(cause: TrainError) -> Self {
+        match cause {
+            TrainError::Shape { .. } => Self::flag("--shape", cause),
+            cause => Self::failure(cause),
+        }
+    }
+}
+
+impl From<RunError> for Error {
+    fn from(cause: RunError) -> Self {
+        match cause {
+            RunError::OtherRun { .. } | RunError::Damaged { .. } => {
+                Self::failure(format!("{cause} with --restart"))
+            }
+            RunError::Options(cause) => Self::Usage(cause.to_owned()),
+            cause => Self::failure(cause),
+        }
     }
 }
 

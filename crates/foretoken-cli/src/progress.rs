@@ -1,9 +1,12 @@
-//! The progress bar of loads and measurements: on a terminal only, and only for those that take long.
+//! Progress of loads and measurements, on a terminal only and only of those that take long, and of trainings.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use foretoken_train::{Event, Progress};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+use crate::output;
 
 /// Waits shorter than this show nothing.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -41,6 +44,58 @@ impl Bar {
             bar.set_length(total as u64);
         }
         bar.set_position(done as u64);
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        if let Some(bar) = &self.shown {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Progress of a training: a bar on a terminal, and everywhere a line per validation.
+pub(crate) struct TrainingBar {
+    shown: Option<ProgressBar>,
+}
+
+impl TrainingBar {
+    /// The bar, if there is a terminal.
+    pub(crate) fn new() -> Self {
+        let shown = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("[{bar:24}] {pos}/{len} {msg}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(1).with_style(style.progress_chars("=> "))
+        });
+        Self { shown }
+    }
+
+    /// Shows what happened.
+    pub(crate) fn tell(&self, event: Event<'_>) {
+        let Event::Step(progress) = event else { return };
+        let Progress { point, steps, tokens_per_second, remaining } = progress;
+        if let Some(bar) = &self.shown {
+            bar.set_length(steps);
+            bar.set_position(point.step);
+            let left = HumanDuration(remaining);
+            bar.set_message(format!(
+                "loss {:.4}, {tokens_per_second:.0} tokens/s, {left} left",
+                point.loss
+            ));
+        }
+        if point.validation.is_empty() {
+            return;
+        }
+        let means = point.validation.iter().map(|(name, mean)| format!(", {name} {mean:.4}"));
+        let means: String = means.collect();
+        let line = format!(
+            "step {} of {steps}: loss {:.4}; held-out text{means}; {tokens_per_second:.0} tokens/s",
+            point.step, point.loss
+        );
+        match &self.shown {
+            Some(bar) => bar.println(line),
+            None => output::note(&line),
+        }
     }
 
     /// Takes the bar away.

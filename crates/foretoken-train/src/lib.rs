@@ -32,7 +32,7 @@ pub use base::BaseModel;
 pub use batch::Batch;
 pub use compute::Compute;
 pub use error::TrainError;
-pub use foretoken_cpu::{CpuOptions, Precision};
+pub use foretoken_cpu::{CpuOptions, Precision, default_threads};
 pub use learner::{Learner, Metrics};
 pub use llama::{Llama, LlamaShape, StoredAs};
 pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};

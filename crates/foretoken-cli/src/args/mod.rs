@@ -4,15 +4,19 @@ mod drafting;
 mod loading;
 mod prompt;
 mod sampling;
+mod shape;
+mod training;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, completions, generate, inspect, run, score, tokenize};
+use crate::commands::{bench, completions, generate, inspect, run, score, tokenize, train};
 
 pub(crate) use drafting::DraftArgs;
 pub(crate) use loading::{LoadArgs, kv_types, levels};
 pub(crate) use prompt::{PromptArgs, TextArgs};
 pub(crate) use sampling::SamplingArgs;
+pub(crate) use shape::ShapeArgs;
+pub(crate) use training::TrainArgs;
 
 const ABOUT: &str = "Run language models with speculative decoding that never changes the text";
 
@@ -49,6 +53,8 @@ pub(crate) enum Command {
     Inspect(inspect::Args),
     /// Measure what passes cost on this machine
     Bench(Box<bench::Args>),
+    /// Train small models
+    Train(train::Args),
     /// Print a script that completes commands in a shell
     Completions(completions::Args),
 }

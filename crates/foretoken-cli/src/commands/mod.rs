@@ -7,6 +7,7 @@ pub(crate) mod inspect;
 pub(crate) mod run;
 pub(crate) mod score;
 pub(crate) mod tokenize;
+pub(crate) mod train;
 
 use crate::args::{Cli, Command};
 use crate::error::Error;
@@ -20,6 +21,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(*args),
+        Command::Train(args) => train::run(args),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -3,7 +3,7 @@ use super::foretoken;
 /// Help is part of the interface: a change of a name or default shows here.
 #[test]
 fn help_of_every_command() {
-    const COMMANDS: [&str; 10] = [
+    const COMMANDS: [&str; 12] = [
         "",
         "generate",
         "run",
@@ -14,6 +14,8 @@ fn help_of_every_command() {
         "bench",
         "bench forward",
         "bench curve",
+        "train",
+        "train base",
     ];
     for command in COMMANDS {
         let arguments: Vec<_> = command.split(' ').filter(|word| !word.is_empty()).collect();

@@ -8,6 +8,7 @@ mod models;
 mod real_models;
 mod shapes;
 mod talk;
+mod train;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

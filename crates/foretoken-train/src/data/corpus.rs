@@ -48,7 +48,7 @@ impl Skipped {
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} lines were skipped", self.count)?;
+        write!(f, "bad lines skipped: {}", self.count)?;
         self.first.iter().try_for_each(|line| write!(f, "; {line}"))
     }
 }

@@ -228,7 +228,7 @@ fn bad_lines_are_counted_and_named_and_cost_nothing_else() {
         ]
     );
     let said = corpus.skipped().to_string();
-    assert!(said.starts_with("6 lines were skipped; ") && said.contains("data:3: "), "{said}");
+    assert!(said.starts_with("bad lines skipped: 6; ") && said.contains("data:3: "), "{said}");
 }
 
 #[test]

@@ -1,0 +1,191 @@
+//! What all trainings share: threads, text, the run with its progress, and the report at its end.
+
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use foretoken::Isa;
+use foretoken_train::data::{Corpus, Encoder, Reader, Sequences};
+use foretoken_train::{
+    AdamOptions, Compute, CosineSchedule, CpuOptions, Learner, Plan, Precision, Run, RunOptions,
+    Start,
+};
+use serde_json::{Map, Value, json};
+
+use super::plot;
+use crate::args::TrainArgs;
+use crate::error::Error;
+use crate::output;
+use crate::progress::TrainingBar;
+
+/// Part of the data that validates where nothing else does.
+const HELD_OUT: f64 = 0.01;
+/// Tokens of held-out text that a validation reads at most.
+const VALIDATION_TOKENS: usize = 1 << 15;
+/// The last learning rate, as part of the highest.
+const END: f32 = 0.1;
+/// Most that the norm of all gradients may be.
+const CLIP: f32 = 1.0;
+/// Where the curves are drawn, in the output folder.
+const CURVES: &str = "loss.svg";
+
+/// The threads of a training.
+pub(super) struct Session {
+    compute: Compute,
+}
+
+/// What is trained, and what its method decides.
+pub(super) struct Recipe<L> {
+    pub(super) learner: L,
+    /// Settings beside the common ones that make a run this one; see [`Plan::identity`].
+    pub(super) identity: Vec<(String, String)>,
+    /// Highest learning rate unless the user says otherwise.
+    pub(super) learning_rate: f32,
+}
+
+impl Session {
+    /// Starts the threads.
+    pub(super) fn start(args: &TrainArgs) -> Self {
+        let threads = args.threads.unwrap_or_else(foretoken_train::default_threads);
+        let options = CpuOptions { threads, isa: args.isa };
+        Self {
+            compute: Compute::new(options, args.precision.unwrap_or_else(|| precision(args.isa))),
+        }
+    }
+
+    /// The threads.
+    pub(super) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// Reads the text, trains, draws the curves and reports.
+    pub(super) fn train<L: Learner>(
+        mut self,
+        args: &TrainArgs,
+        encoder: &Encoder,
+        recipe: Recipe<L>,
+    ) -> Result<(), Error> {
+        let started = Instant::now();
+        let (text, held_out) = self.text(args, encoder)?;
+        let skipped = text.skipped().count;
+        let options = options(args, recipe.learning_rate);
+        let plan = Plan { text, held_out, options, identity: recipe.identity };
+        let start = if args.restart { Start::Anew } else { Start::Resume };
+        let mut run = Run::open(&self.compute, recipe.learner, plan, &args.out, start)?;
+        if run.done() > 0 {
+            output::note(&format!("going on after step {}", run.done()));
+        }
+        let bar = TrainingBar::new();
+        let trained = run.train(&mut self.compute, &mut |event| bar.tell(event));
+        bar.clear();
+        trained?;
+        let curves = plot::svg(run.history());
+        let path = args.out.join(CURVES);
+        let curves = curves.map_err(|cause| Error::write(&path, cause))?;
+        std::fs::write(&path, curves).map_err(|cause| Error::write(&path, cause))?;
+        report(
+            args,
+            &run,
+            &json!({
+                "skipped_lines": skipped,
+                "seconds": started.elapsed().as_secs_f64(),
+                "threads": self.compute.backend().threads(),
+            }),
+        )
+    }
+
+    /// What is learned, and what is not.
+    fn text(&self, args: &TrainArgs, encoder: &Encoder) -> Result<(Corpus, Sequences), Error> {
+        let text = Corpus::read(&self.compute, encoder, &args.data)?;
+        if text.skipped().count > 0 {
+            output::warn(&text.skipped().to_string());
+        }
+        let (text, held_out) = if args.validate.is_empty() {
+            text.hold_out(HELD_OUT)
+        } else {
+            (text, Corpus::read(&self.compute, encoder, &args.validate)?)
+        };
+        output::note(&format!(
+            "{} documents with {} tokens to learn from, {} to validate on",
+            text.len(),
+            text.tokens(),
+            held_out.len()
+        ));
+        let length = args.length.get();
+        Ok((text, Reader::first(held_out, length, VALIDATION_TOKENS.div_ceil(length))))
+    }
+}
+
+/// Rounding products pays where there are instructions for it.
+fn precision(isa: Option<Isa>) -> Precision {
+    match Isa::best(isa) {
+        Isa::Avx512 | Isa::Amx => Precision::Bf16,
+        _ => Precision::F32,
+    }
+}
+
+/// Tokens of a step that are computed at once.
+pub(super) fn tokens_at_once(args: &TrainArgs) -> usize {
+    piece(args).get().saturating_mul(args.length.get())
+}
+
+fn piece(args: &TrainArgs) -> NonZeroUsize {
+    args.at_once.unwrap_or(args.batch).min(args.batch)
+}
+
+fn options(args: &TrainArgs, learning_rate: f32) -> RunOptions {
+    let (sequences, length) = (args.batch, args.length.get());
+    let steps_for = |tokens| RunOptions::steps_for(tokens, sequences, length);
+    let steps = args.steps.or(args.tokens).map_or(1, |budget| match args.steps {
+        Some(_) => budget.get(),
+        None => steps_for(budget.get()),
+    });
+    let peak = args.learning_rate.unwrap_or(learning_rate);
+    let warm_up = args.warm_up.unwrap_or(steps / 20);
+    RunOptions {
+        schedule: CosineSchedule { peak, end: peak * END, warm_up, steps },
+        sequences,
+        piece: piece(args),
+        length,
+        clip: CLIP,
+        adam: AdamOptions::default(),
+        seed: args.seed,
+        validate_every: args.validate_every,
+        checkpoint: args.checkpoint_every,
+    }
+}
+
+/// Prints what came of it.
+fn report<L: Learner>(args: &TrainArgs, run: &Run<L>, more: &Value) -> Result<(), Error> {
+    let last = run.history().points().last();
+    let validation = last.iter().flat_map(|point| &point.validation);
+    let validation: Map<_, _> =
+        validation.map(|(name, mean)| (name.clone(), json!(mean))).collect();
+    let loss = last.as_ref().map(|point| point.loss);
+    if args.json {
+        let mut object = json!({
+            "out": args.out,
+            "steps": run.done(),
+            "tokens": run.tokens(),
+            "loss": loss,
+            "validation": validation,
+            "seed": args.seed,
+        });
+        if let (Some(object), Some(more)) = (object.as_object_mut(), more.as_object()) {
+            object.extend(more.clone());
+        }
+        return output::print_json(&object);
+    }
+    let means: Vec<_> = last
+        .iter()
+        .flat_map(|point| &point.validation)
+        .map(|(name, mean)| format!(", {name} {mean:.4}"))
+        .collect();
+    output::print(&format!(
+        "{} steps, {} tokens, loss {:.4}; held-out text{}; written to {}\n",
+        run.done(),
+        run.tokens(),
+        loss.unwrap_or(f64::NAN),
+        if means.is_empty() { ": none".to_owned() } else { means.concat() },
+        args.out.display()
+    ))
+}
