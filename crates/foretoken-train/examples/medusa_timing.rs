@@ -35,7 +35,8 @@ fn main() {
     let checkpoint = Checkpoint::open(&source, &OpenOptions::default()).expect("the model opens");
     let load = || FrozenTarget::load(&compute, &checkpoint, None).expect("the model loads");
     let (target, mut alone) = (load(), load());
-    let heads = MedusaParameters::new(target.spec(), target.head(), (4, 1), OutputMatrices::Own);
+    let shape = MedusaParameters::shape_for(target.spec(), (4, 1), OutputMatrices::Own);
+    let heads = MedusaParameters::new(shape, target.head());
     let vocab = target.spec().vocab as u32;
     let export = HeadExport {
         layout: HeadLayout::Published,

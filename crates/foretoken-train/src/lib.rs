@@ -33,6 +33,7 @@ pub use batch::Batch;
 pub use compute::Compute;
 pub use error::TrainError;
 pub use foretoken_cpu::{CpuOptions, Precision, default_threads};
+pub use foretoken_model::HeadPrecision;
 pub use learner::{Learner, Metrics};
 pub use llama::{Llama, LlamaShape, StoredAs};
 pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};

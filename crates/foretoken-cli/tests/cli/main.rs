@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod heads;
 mod help;
 mod lossless;
 mod models;

@@ -50,18 +50,24 @@ pub enum HeadLayout {
 }
 
 impl MedusaParameters {
-    /// Heads of so many blocks each, for a model of this spec and output matrix `[vocab][hidden]`.
+    /// The shape of so many heads of so many blocks each, for a model of this spec.
+    pub fn shape_for(
+        spec: &ModelSpec,
+        (count, blocks): (usize, usize),
+        outputs: OutputMatrices,
+    ) -> MedusaShape {
+        let vocab = (outputs == OutputMatrices::Own).then_some(spec.vocab);
+        MedusaShape { count, blocks, hidden: spec.hidden, vocab, bias: HeadBias::All }
+    }
+
+    /// Heads of this shape, for a model with the output matrix `head`, `[vocab][hidden]`.
     ///
     /// Blocks are zero, so that every head begins as the model's own output. The authors' code leaves biases
     /// at a linear layer's random default, which is worth nothing and makes the start depend on a seed.
-    pub fn new(
-        spec: &ModelSpec,
-        head: &[f32],
-        (count, blocks): (usize, usize),
-        outputs: OutputMatrices,
-    ) -> Self {
-        let vocab = (outputs == OutputMatrices::Own).then_some(spec.vocab);
-        let shape = MedusaShape { count, blocks, hidden: spec.hidden, vocab, bias: HeadBias::All };
+    ///
+    /// # Panics
+    /// If the shape has output matrices of another size.
+    pub fn new(shape: MedusaShape, head: &[f32]) -> Self {
         let mut parameters = Parameters::default();
         for tensor in shape.tensors() {
             let sizes = shape.dims(tensor);

@@ -86,7 +86,8 @@ fn check(labels: HeadLabels, blocks: usize, outputs: OutputMatrices) {
     let mut states = Vec::new();
     target.hidden(&batch, &mut states).expect("a good batch");
     let (states, output) = (wide(&states), wide(target.head()));
-    let heads = MedusaParameters::new(target.spec(), target.head(), (COUNT, blocks), outputs);
+    let shape = MedusaParameters::shape_for(target.spec(), (COUNT, blocks), outputs);
+    let heads = MedusaParameters::new(shape, target.head());
     let export = HeadExport {
         layout: HeadLayout::Published,
         precision: foretoken_model::HeadPrecision::F32,

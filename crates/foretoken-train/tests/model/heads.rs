@@ -20,9 +20,11 @@ fn target(compute: &Compute) -> FrozenTarget {
 
 fn learner(compute: &Compute, heads: Option<&MedusaHeads>, labels: HeadLabels) -> Medusa1 {
     let target = target(compute);
-    let heads = match heads {
-        Some(heads) => MedusaParameters::read(heads, target.spec()).expect("heads of the model"),
-        None => MedusaParameters::new(target.spec(), target.head(), (2, 1), OutputMatrices::Own),
+    let heads = if let Some(heads) = heads {
+        MedusaParameters::read(heads, target.spec()).expect("heads of the model")
+    } else {
+        let shape = MedusaParameters::shape_for(target.spec(), (2, 1), OutputMatrices::Own);
+        MedusaParameters::new(shape, target.head())
     };
     let objective = MedusaObjective { labels, ..MedusaObjective::default() };
     Medusa1::new(target, heads, objective, export(HeadLayout::Published))
@@ -167,7 +169,8 @@ fn heads_go_through_files() {
     update(&mut learner, &compute, &mut adam, (1e-2, 1.0));
     let shared = {
         let target = target(&compute);
-        MedusaParameters::new(target.spec(), target.head(), (3, 2), OutputMatrices::Shared)
+        let shape = MedusaParameters::shape_for(target.spec(), (3, 2), OutputMatrices::Shared);
+        MedusaParameters::new(shape, target.head())
     };
     for (heads, layout) in [
         (learner.heads(), HeadLayout::Published),
