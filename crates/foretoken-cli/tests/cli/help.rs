@@ -17,6 +17,7 @@ fn help_of_every_command() {
         "bench generate",
         "train",
         "train base",
+        "train medusa",
     ];
     for command in COMMANDS {
         let arguments: Vec<_> = command.split(' ').filter(|word| !word.is_empty()).collect();
