@@ -99,9 +99,10 @@ pub fn train_tokenizer(
     if bytes == 0 {
         return Err(VocabularyError::NoText);
     }
-    let begins = TemplateProcessing::builder()
-        .try_single(format!("{TEXT} $A"))
-        .and_then(|builder| builder.special_tokens(vec![(TEXT, 0)]).build().map_err(|cause| cause.to_string()));
+    let begins =
+        TemplateProcessing::builder().try_single(format!("{TEXT} $A")).and_then(|builder| {
+            builder.special_tokens(vec![(TEXT, 0)]).build().map_err(|cause| cause.to_string())
+        });
     let begins = begins.map_err(VocabularyError::Training)?;
     let json = tokenizer.with_post_processor(Some(begins)).to_string(true).map_err(training)?;
     fs::create_dir_all(folder).map_err(write(folder))?;

@@ -140,6 +140,7 @@ fn open(
         kv_type: options.kv_type,
         context: Some(context),
         cache_positions: Some(positions),
+        ..LoadOptions::default()
     };
     let model = Model::load(Arc::clone(backend), &checkpoint, load, &mut |step| {
         progress(checkpoint.name(), step);

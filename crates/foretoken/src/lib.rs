@@ -60,8 +60,9 @@ pub use foretoken_core::{ParamError, Rule, SamplingParams, SpecStats, TokenId};
 pub use foretoken_cpu::{Isa, machine_name};
 pub use foretoken_model::{
     AddSpecial, ChatError, ChatTemplate, Checkpoint, ForwardError, GenerationPrompt,
-    HubEnvironment, LoadProgress, Message, ModelError, ModelSource, ModelSpec, OpenOptions,
-    OutputHead, ParseSpecial, Rope, RopeScaling, Target, Tokenizer, TokenizerError, UnknownKeys,
+    HubEnvironment, LoadProgress, MedusaHeads, Message, ModelError, ModelSource, ModelSpec,
+    OpenOptions, OutputHead, ParseSpecial, Rope, RopeScaling, Target, Tokenizer, TokenizerError,
+    UnknownKeys,
 };
 pub use foretoken_tensor::{KvType, PackError, QUANTS, Reach, WeightFormat};
 

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{bench, completions, generate, inspect, run, score, tokenize, train};
 
 pub(crate) use drafting::DraftArgs;
-pub(crate) use loading::{LoadArgs, kv_types, levels};
+pub(crate) use loading::{LoadArgs, formats, kv_types, levels};
 pub(crate) use prompt::{PromptArgs, TextArgs};
 pub(crate) use prompt_set::{PromptSetArgs, SetPrompt};
 pub(crate) use sampling::SamplingArgs;

@@ -1,6 +1,9 @@
 //! `foretoken train`: small models from text.
 
 mod base;
+mod continuations;
+mod draft;
+mod medusa;
 mod plot;
 mod session;
 
@@ -19,11 +22,17 @@ pub(crate) struct Args {
 enum Train {
     /// A small Llama from nothing
     Base(Box<base::Args>),
+    /// A small Llama that drafts for a model, distilled from it
+    Draft(Box<draft::Args>),
+    /// Heads that draft for a model (Medusa)
+    Medusa(Box<medusa::Args>),
 }
 
 /// Trains.
 pub(crate) fn run(args: Args) -> Result<(), Error> {
     match args.command {
         Train::Base(args) => base::run(&args),
+        Train::Draft(args) => draft::run(&args),
+        Train::Medusa(args) => medusa::run(*args),
     }
 }

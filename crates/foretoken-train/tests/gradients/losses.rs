@@ -3,7 +3,7 @@
 use foretoken_cpu::Write;
 use foretoken_train::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
 
-use crate::check::{assert_close, compute, differences, random, wide};
+use crate::check::{assert_close, compute, differences, log_softmax, random, wide};
 
 const ROWS: usize = 5;
 const VOCAB: usize = 37;
@@ -14,19 +14,19 @@ fn logits(x: &[f64], head: &[f64], width: usize, row: usize) -> Vec<f64> {
     head.chunks(width).map(|w| x.iter().zip(w).map(|(x, w)| x * w).sum()).collect()
 }
 
-fn log_softmax(logits: &[f64]) -> Vec<f64> {
-    let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
-    logits.iter().map(|logit| logit - sum.ln()).collect()
-}
-
 fn twin(loss: &HeadLoss<'_>, x: &[f64], head: &[f64]) -> f64 {
     let rows = (0..ROWS).map(|row| {
         let p = log_softmax(&logits(x, head, WIDTH, row));
+        let hard = |tokens: &[u32]| -p[tokens[row] as usize];
+        let soft = |Teacher { hidden, head, width }: Teacher<'_>| -> f64 {
+            let q = log_softmax(&logits(&wide(hidden), &wide(head), width, row));
+            q.iter().zip(&p).map(|(q, p)| q.exp() * (q - p)).sum()
+        };
         let value = match loss.targets {
-            Targets::Tokens(tokens) => -p[tokens[row] as usize],
-            Targets::Teacher(Teacher { hidden, head, width }) => {
-                let q = log_softmax(&logits(&wide(hidden), &wide(head), width, row));
-                q.iter().zip(&p).map(|(q, p)| q.exp() * (q - p)).sum()
+            Targets::Tokens(tokens) => hard(tokens),
+            Targets::Teacher(teacher) => soft(teacher),
+            Targets::Both(tokens, teacher, share) => {
+                f64::from(1.0 - share) * hard(tokens) + f64::from(share) * soft(teacher)
             }
         };
         f64::from(loss.weights[row]) * value
@@ -66,4 +66,29 @@ fn divergence_from_a_teacher() {
     let teacher = Teacher { hidden: &hidden, head: &head, width: 4 };
     check(Targets::Teacher(teacher), LossScratch::default());
     check(Targets::Teacher(teacher), LossScratch::new(3 * VOCAB));
+    for share in [0.0, 0.5, 0.75, 1.0] {
+        check(Targets::Both(&[0, 7, 36, 7, 1], teacher, share), LossScratch::new(2 * VOCAB));
+    }
+}
+
+#[test]
+fn ranks_are_those_of_the_teachers_likeliest_tokens() {
+    let (x, head) = (random(ROWS * WIDTH, 1), random(VOCAB * WIDTH, 2));
+    let (hidden, other) = (random(ROWS * 4, 5), random(VOCAB * 4, 6));
+    let teacher = Teacher { hidden: &hidden, head: &other, width: 4 };
+    let (targets, weights) = (Targets::Teacher(teacher), [1.0, 0.0, 1.0, 1.0, 1.0]);
+    let loss = HeadLoss { hidden: &x, head: &head, width: WIDTH, targets, weights: &weights };
+    let mut found = [99; ROWS];
+    let mut scratch = LossScratch::new(2 * VOCAB);
+    let sum = loss.ranks(&mut compute(), &mut scratch, &mut found);
+    assert_eq!(sum, loss.forward(&mut compute(), &mut scratch));
+    let wanted = (0..ROWS).map(|row| {
+        let of_teacher = logits(&wide(&hidden), &wide(&other), 4, row);
+        let best = (0..VOCAB).max_by(|a, b| of_teacher[*a].total_cmp(&of_teacher[*b]));
+        let of_row = logits(&wide(&x), &wide(&head), WIDTH, row);
+        let best = of_row[best.expect("there are tokens")];
+        if weights[row] == 0.0 { 99 } else { of_row.iter().filter(|logit| **logit > best).count() }
+    });
+    assert_eq!(found.map(|rank| rank as usize).to_vec(), wanted.collect::<Vec<_>>());
+    assert!(found.iter().any(|rank| *rank != 0), "the two differ: {found:?}");
 }

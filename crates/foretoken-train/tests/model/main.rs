@@ -1,6 +1,8 @@
 //! Whole steps of small models: against PyTorch, across threads, through files.
 
+mod draft;
 mod files;
 mod goldens;
+mod heads;
 mod laws;
 mod support;

@@ -7,8 +7,8 @@ use foretoken_model::{ModelSource, OutputHead};
 use foretoken_train::data::{Corpus, Document, Reader};
 use foretoken_train::{
     AdamOptions, BaseModel, Batch, CheckpointEvery, Compute, CosineSchedule, CpuOptions, Learner,
-    Llama, LlamaShape, Metrics, OutputFolder, Parameters, Plan, Precision, Run, RunError, RunOptions, Start,
-    StoredAs, TrainError,
+    Llama, LlamaShape, Metrics, OutputFolder, Parameters, Plan, Precision, Run, RunError,
+    RunOptions, Start, StoredAs, TrainError,
 };
 
 pub(crate) const VOCAB: usize = 61;

@@ -42,7 +42,7 @@ impl Plain {
             kv_type: Some(domain.kv),
             // Plain texts go on where a request ends at its context.
             context: Some(2 * CONTEXT),
-            cache_positions: None,
+            ..LoadOptions::default()
         };
         let backend = Arc::new(CpuBackend::new(cpu));
         Self { model: Model::load(backend, &checkpoint, load, &mut |_| {}).unwrap() }

@@ -20,6 +20,8 @@ Examples:
   foretoken train base --shape 256,4,4,2,688 --data corpus/ --tokens 20M --out small
   foretoken train base --shape 256,4,4,2,688 --tokenizer models/foretoken-demo \\
       --data corpus/ --tokens 20M --out small";
+/// Positions of the model; a longer sequence to learn from makes them more.
+const CONTEXT: usize = 1024;
 /// Where a new tokenizer is, in the output folder.
 const TOKENIZER: &str = "tokenizer";
 
@@ -49,14 +51,17 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let session = Session::start(train)?;
     let source = ModelSource::Folder(args.tokenizer(&session)?);
     let tokenizer = source.tokenizer()?;
-    let shape = args.shape.llama(tokenizer.vocab_size(), train.length.get())?;
+    let shape = args.shape.llama(tokenizer.vocab_size(), CONTEXT.max(train.length.get()))?;
     let (step, text) = (shape.step_bytes(tokens_at_once(train)), Corpus::memory(&train.data)?);
     check_memory(shape.parameters(), step.saturating_add(text))?;
     let encoder = Encoder::new(tokenizer, source.chat_template()?, shape.vocab);
     let vocabulary =
         if args.tokenizer.is_some() { "given".to_owned() } else { args.vocab.to_string() };
-    let settings =
-        [("method", "base".to_owned()), ("shape", args.shape.to_string()), ("vocabulary", vocabulary)];
+    let settings = [
+        ("method", "base".to_owned()),
+        ("shape", args.shape.to_string()),
+        ("vocabulary", vocabulary),
+    ];
     let identity = settings.map(|(name, value)| (name.to_owned(), value)).into();
     let model = Llama::new(session.compute(), shape, train.seed)?;
     let learner = BaseModel { model, stored: StoredAs::Bf16, source };
