@@ -48,7 +48,8 @@ fn a_model_is_trained_and_generates() {
 
     let out = folder.path().join("out");
     assert_eq!(fs::read_to_string(out.join("history.jsonl")).expect("it").lines().count(), 6);
-    assert!(fs::read_to_string(out.join("loss.svg")).expect("it").contains("held-out text"));
+    let curves = fs::read_to_string(out.join("loss.svg")).expect("it");
+    assert!(curves.contains("held-out text") && curves.contains("top1"), "losses and shares");
     let again = json(&with(&arguments, &["--json"]));
     assert_eq!((&again["steps"], &again["skipped_lines"]), (&6.into(), &1.into()));
     assert!(again["validation"]["loss"].as_f64().is_some_and(|loss| loss < 8.4));
@@ -173,7 +174,7 @@ fn long(folder: &Path, out: &str) -> Vec<String> {
     let last = arguments.len() - 1;
     arguments[last] = folder.join(out).display().to_string();
     let steps = arguments.iter().position(|word| word == "--steps").expect("it is given");
-    arguments[steps + 1] = "40".to_owned();
+    "40".clone_into(&mut arguments[steps + 1]);
     arguments.extend(["--checkpoint-every".to_owned(), "1".to_owned()]);
     arguments
 }

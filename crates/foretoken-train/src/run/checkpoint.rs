@@ -92,11 +92,10 @@ pub(super) fn load_state(
     let text = fs::read(&path).map_err(read_error(&path))?;
     let object: Value = serde_json::from_slice(&text)
         .map_err(|cause| RunError::Damaged { file: path.clone(), cause: cause.to_string() })?;
-    let format = ("format".to_owned(), FORMAT.to_owned());
-    let found =
-        |name: &str| if name == "format" { &object["format"] } else { &object["run"][name] };
-    for (what, wanted) in std::iter::once(&format).chain(identity) {
-        let found = found(what).as_str().unwrap_or("unknown");
+    let layout = ("layout".to_owned(), FORMAT.to_owned());
+    let settings = identity.iter().map(|setting| (setting, &object["run"][&setting.0]));
+    for ((what, wanted), found) in std::iter::once((&layout, &object["format"])).chain(settings) {
+        let found = found.as_str().unwrap_or("unknown");
         if found != wanted {
             let (folder, what) = (output.to_owned(), what.clone());
             let (found, wanted) = (found.to_owned(), wanted.clone());

@@ -60,7 +60,9 @@ pub(crate) fn options(steps: u64) -> RunOptions {
 pub(crate) fn plan(options: RunOptions) -> Plan {
     let (text, held_out) = corpus(40).hold_out(0.1);
     let held_out = Reader::first(held_out, options.length, 4);
-    Plan { text, held_out, options, identity: vec![("method".to_owned(), "base".to_owned())] }
+    let identity = [("method", "base"), ("format", "as stored")];
+    let identity = identity.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    Plan { text, held_out, options, identity }
 }
 
 pub(crate) fn model(compute: &Compute) -> BaseModel {
