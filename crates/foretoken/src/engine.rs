@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use foretoken_core::{DraftTree, Noise, Rule, Sampler, SamplingParams, TokenId, Union, Verifier};
 use foretoken_model::{Checkpoint, StopSearch, Target, Tokenizer};
 
-use crate::drafters::{DraftTask, Drafter, SequenceKey};
+use crate::drafters::{DraftTask, Drafter, SequenceKey, Sight};
 use crate::sequence::{Progress, Sequence, StepTimes, Waiting};
 use crate::session::{Kept, SessionId};
 use crate::{CostCurve, Error, Event, Generation, Request, RequestId};
@@ -25,6 +25,7 @@ pub struct Engine {
     pub(crate) warnings: Vec<String>,
     pub(crate) threads: usize,
     pub(crate) draft_nodes: usize,
+    pub(crate) sight: Sight,
     pub(crate) max_sequences: usize,
     pub(crate) cost: Option<CostCurve>,
     pub(crate) state: State,
@@ -167,7 +168,7 @@ impl Engine {
             for drafter in &mut self.drafters {
                 drafter.begin(kept.key, &waiting.request.prompt);
             }
-            let (sequence, task) = Sequence::new(waiting, kept, &self.tokenizer);
+            let (sequence, task) = Sequence::new(waiting, kept, self.sight, &self.tokenizer);
             self.state.running.push(sequence);
             self.state.tasks.push(task);
         }
