@@ -134,6 +134,11 @@ impl MedusaHeads {
         Ok(Self { place, store, parts, base_model, calibration, warnings })
     }
 
+    /// How the heads are called in messages.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// How many heads there are, and how large.
     pub fn shape(&self) -> MedusaShape {
         self.parts.shape

@@ -150,7 +150,7 @@ fn warm_proposing_allocates_nothing(
     options.draft_model = Some(model("foretoken-demo-draft"));
     drafter.clone_into(&mut options.drafter);
     options.threads = NonZeroUsize::new(1);
-    options.draft = DraftOptions { tokens, width, min_probability: 0.0 };
+    options.draft = DraftOptions { tokens: Some(tokens), width, min_probability: 0.0 };
     let (seen, drafts) = (Arc::default(), Arc::default());
     let (shared, counted) = (Arc::clone(&seen), Arc::clone(&drafts));
     let mut engine = Engine::new(options).unwrap().with_drafters("gauged", |mut built| {

@@ -11,6 +11,7 @@ mod agreement;
 mod documentation;
 mod endings;
 mod failures;
+mod heads;
 mod lossless;
 mod mean_length;
 mod models;

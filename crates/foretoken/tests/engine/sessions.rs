@@ -11,7 +11,7 @@ fn drafting_options(tiny: &Tiny, width: usize) -> EngineOptions {
     let mut options = options(tiny.source(), Domain::F32, 1);
     "model+lookup".clone_into(&mut options.drafter);
     options.draft_model = Some(tiny.source());
-    options.draft.tokens = 6;
+    options.draft.tokens = Some(6);
     options.draft.width = width;
     options
 }
