@@ -59,6 +59,17 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// No text was long enough to measure heads on.
+    #[error(
+        "no text at temperature {temperature} is longer than {heads} heads guess ahead; ask for more \
+         tokens, or give other prompts"
+    )]
+    Unmeasured {
+        /// The temperature.
+        temperature: f64,
+        /// Heads measured.
+        heads: usize,
+    },
     /// The draft's vocabulary is another one.
     #[error("draft model `{draft}` does not share the target's vocabulary: {difference}")]
     Vocabulary {

@@ -28,6 +28,7 @@
 //! ```
 
 mod builder;
+mod calibrate;
 mod cost;
 pub mod drafters;
 mod engine;
@@ -40,6 +41,7 @@ mod score;
 mod sequence;
 mod session;
 
+pub use calibrate::{CalibrationOptions, CalibrationProgress, calibrate_medusa};
 pub use cost::{
     CostCache, CostCurve, DepthCost, ForwardBench, ForwardCost, ForwardOptions, MeasureCost,
     Passes, RowCost, SHAPES, Shape, Subject,

@@ -15,7 +15,7 @@ mod none;
 use foretoken_core::{Accepted, DraftTree, Rule, Sampler, TokenId};
 use foretoken_model::Target;
 
-pub(crate) use medusa::LoadedHeads;
+pub(crate) use medusa::{Lists, LoadedHeads};
 pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
 
 use crate::{CostCurve, DraftOptions, Error, MedusaOptions};

@@ -61,10 +61,10 @@ impl Lists {
         list.get(rank as usize).map(|guess| guess.token)
     }
 
-    /// The rank of a token at a depth, from 1.
-    pub(crate) fn find(&self, depth: u32, token: TokenId) -> Option<u32> {
-        let list = self.lists.get((depth as usize).checked_sub(1)?)?;
-        list.iter().position(|guess| guess.token == token).map(|rank| rank as u32)
+    /// The guesses at a depth, from 1, best first.
+    pub(crate) fn tokens(&self, depth: u32) -> Vec<TokenId> {
+        let list = (depth as usize).checked_sub(1).and_then(|index| self.lists.get(index));
+        list.into_iter().flatten().map(|guess| guess.token).collect()
     }
 }
 

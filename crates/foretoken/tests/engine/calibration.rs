@@ -1,0 +1,175 @@
+//! Measured rates of heads: exactly what counting by hand over plain decoding gives.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use foretoken::{
+    CalibrationOptions, Checkpoint, EngineOptions, Error, MedusaCalibration, OpenOptions,
+    SamplingParams, TokenId, calibrate_medusa,
+};
+use foretoken_core::{Noise, Sampler};
+use foretoken_cpu::{CpuBackend, CpuOptions};
+use foretoken_model::{Heads, LoadOptions, MedusaNetwork, Model};
+
+use crate::models::{Domain, Tiny, VOCAB, options, prompt};
+use crate::plain::{Plain, Text};
+
+const TOKENS: usize = 60;
+
+fn engine_options(tiny: &Tiny) -> EngineOptions {
+    let mut options = options(tiny.source(), Domain::F32, 1);
+    options.medusa.heads = Some(tiny.heads());
+    options
+}
+
+fn calibration_options(prompts: usize) -> CalibrationOptions {
+    CalibrationOptions {
+        prompts: (0..prompts).map(|n| prompt(5 + 30 * n, n as u64)).collect(),
+        text: "dice".to_owned(),
+        temperatures: vec![0.0, 0.8],
+        tokens: TOKENS,
+        seed: 40,
+    }
+}
+
+/// Up to its end, and to the third occurrence of a stretch of 16 tokens.
+fn counted(output: &[TokenId], eos: &[TokenId]) -> usize {
+    let ended = output.iter().position(|token| eos.contains(token)).map_or(TOKENS, |at| at + 1);
+    let looping = |end: &usize| {
+        let stretch = &output[*end - 16..*end];
+        output[..*end].windows(16).filter(|&other| other == stretch).count() == 3
+    };
+    (16..=ended.min(TOKENS)).find(looping).unwrap_or(ended).min(TOKENS)
+}
+
+/// Counts per rank and per path, by hand.
+fn count(
+    heads: &mut dyn Heads,
+    (text, length): (&Text, usize),
+    sampler: &mut Sampler,
+    (ranks, paths): (&mut [[u64; 10]], &mut BTreeMap<Vec<u32>, u64>),
+) -> u64 {
+    let output = &text.output()[..length];
+    let mut positions = 0;
+    for (index, state) in text.hidden.iter().enumerate().take(length) {
+        // This state decided token `index`; the heads guess those behind it.
+        let right = &output[index + 1..];
+        if right.len() < heads.count() {
+            break;
+        }
+        positions += 1;
+        heads.start();
+        let state: Vec<f32> = state.iter().map(|&bits| f32::from_bits(bits)).collect();
+        heads.add(&state);
+        heads.forward();
+        let (mut chain, mut path) = (Vec::new(), Some(Vec::new()));
+        for (head, token) in right.iter().enumerate().take(heads.count()) {
+            let position = (text.prompt + index + 1 + head) as u32;
+            let mut ranked = Vec::new();
+            sampler.rank(heads.logits(head, 0), &chain, position, 10, &mut ranked).unwrap();
+            chain.push(ranked[0].token);
+            let rank = ranked.iter().position(|guess| guess.token == *token);
+            if let Some(rank) = rank {
+                ranks[head][rank] += 1;
+            }
+            path = path.zip(rank).map(|(mut path, rank)| {
+                path.push(rank as u32);
+                path
+            });
+            if let Some(path) = &path {
+                *paths.entry(path.clone()).or_default() += 1;
+            }
+        }
+    }
+    positions
+}
+
+#[test]
+fn rates_are_those_counted_by_hand() {
+    let tiny = Tiny::new("llama-gqa");
+    let (engine, what) = (engine_options(&tiny), calibration_options(6));
+    let mut last = None;
+    let found = calibrate_medusa(&engine, &what, &mut |seen| last = Some(seen)).unwrap();
+    found.check(4).unwrap();
+    assert_eq!((found.text.as_str(), found.measurements.len()), ("dice", 2));
+
+    let checkpoint = Checkpoint::open(&tiny.source(), &OpenOptions::default()).unwrap();
+    let cpu = CpuOptions { threads: NonZeroUsize::MIN, isa: None };
+    let backend = Arc::new(CpuBackend::new(cpu));
+    let load = LoadOptions::default();
+    let model = Model::load(backend, &checkpoint, load, &mut |_| {}).unwrap();
+    let files = tiny.heads().open().unwrap();
+    let mut heads = MedusaNetwork::load(&model, &checkpoint, &files, None).unwrap();
+    let mut plain = Plain::new(&tiny.source(), Domain::F32);
+    let mut frequencies: BTreeMap<TokenId, u64> = BTreeMap::new();
+    let mut all = 0;
+    for measurement in &found.measurements {
+        let temperature = measurement.temperature;
+        let sampling = SamplingParams { temperature, ..SamplingParams::default() };
+        let (mut ranks, mut paths) = (vec![[0; 10]; 4], BTreeMap::new());
+        let mut positions = 0;
+        for (prompt, seed) in what.prompts.iter().zip(what.seed..) {
+            let noise = Noise { seed, choice: 0 };
+            let text = plain.decode(prompt, &sampling, noise, TOKENS);
+            let mut sampler = Sampler::new(sampling.clone(), noise, VOCAB).unwrap();
+            let length = counted(text.output(), checkpoint.eos());
+            let counts = (&mut ranks[..], &mut paths);
+            positions += count(&mut heads, (&text, length), &mut sampler, counts);
+            text.output()[..length].iter().for_each(|&t| *frequencies.entry(t).or_default() += 1);
+        }
+        assert_eq!(measurement.positions, positions);
+        let rate = |count: &u64| *count as f64 / positions as f64;
+        for (found, counts) in measurement.ranks.iter().zip(&ranks) {
+            assert_eq!(*found, counts.iter().map(rate).collect::<Vec<_>>());
+        }
+        let wanted: BTreeMap<_, _> = paths.iter().filter(|&(_, &n)| n >= 3).collect();
+        assert_eq!(measurement.paths.len(), wanted.len());
+        for listed in &measurement.paths {
+            assert_eq!(listed.rate, rate(wanted[&listed.path]), "{:?}", listed.path);
+        }
+        assert!(positions > 60 && !wanted.is_empty(), "{positions} positions");
+        all += positions;
+    }
+    let times = |token: &TokenId| frequencies[token];
+    assert_eq!(found.frequent.len(), frequencies.len());
+    assert!(found.frequent.is_sorted_by_key(|token| std::cmp::Reverse(times(token))));
+    let last = last.unwrap();
+    assert_eq!((last.done, last.total, last.positions), (12, 12, all));
+}
+
+#[test]
+fn measured_rates_choose_the_tree_that_is_drafted() {
+    let tiny = Tiny::new("llama-gqa");
+    let folder = crate::heads::random_heads(&tiny.source(), crate::heads::Output::Own, 1);
+    let mut engine = engine_options(&tiny);
+    let what = CalibrationOptions { temperatures: vec![0.0], ..calibration_options(6) };
+    let found: MedusaCalibration = calibrate_medusa(&engine, &what, &mut |_| {}).unwrap();
+    found.write(folder.path()).unwrap();
+    engine.medusa.heads = Some(crate::heads::source(&folder));
+    "medusa".clone_into(&mut engine.drafter);
+    engine.draft.tokens = Some(3);
+    let mut bench = crate::runs::Bench::new(engine);
+    let request = crate::runs::request(prompt(5, 1), &SamplingParams::default(), 30);
+    bench.run(vec![request], 0).remove(0).unwrap();
+    assert_eq!(bench.log.lock().unwrap().coverage.widest, 4);
+}
+
+#[test]
+fn what_cannot_be_measured_is_named() {
+    let tiny = Tiny::new("llama-gqa");
+    let error = |engine: &EngineOptions, change: &dyn Fn(&mut CalibrationOptions)| {
+        let mut what = calibration_options(2);
+        change(&mut what);
+        calibrate_medusa(engine, &what, &mut |_| {}).unwrap_err()
+    };
+    let engine = engine_options(&tiny);
+    let short = error(&engine, &|what| what.tokens = 4);
+    assert!(matches!(short, Error::Unmeasured { heads: 4, .. }), "{short}");
+    let empty = error(&engine, &|what| what.prompts = vec![Vec::new()]);
+    assert!(matches!(empty, Error::EmptyPrompt), "{empty}");
+    let mut headless = engine.clone();
+    headless.medusa.heads = None;
+    let headless = error(&headless, &|_| {});
+    assert!(matches!(headless, Error::NoMedusaHeads { .. }), "{headless}");
+}
