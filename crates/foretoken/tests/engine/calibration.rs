@@ -5,15 +5,17 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use foretoken::{
-    CalibrationOptions, Checkpoint, EngineOptions, Error, MedusaCalibration, OpenOptions,
-    SamplingParams, TokenId, calibrate_medusa,
+    CalibrationOptions, Checkpoint, EngineOptions, Error, OpenOptions, SamplingParams, TokenId,
+    calibrate_medusa,
 };
 use foretoken_core::{Noise, Sampler};
 use foretoken_cpu::{CpuBackend, CpuOptions};
-use foretoken_model::{Heads, LoadOptions, MedusaNetwork, Model};
+use foretoken_model::{Heads, LoadOptions, MedusaNetwork, MedusaPath, Model};
 
+use crate::heads::{self, Output, random_heads};
 use crate::models::{Domain, Tiny, VOCAB, options, prompt};
 use crate::plain::{Plain, Text};
+use crate::runs::{Bench, request};
 
 const TOKENS: usize = 60;
 
@@ -141,18 +143,24 @@ fn rates_are_those_counted_by_hand() {
 #[test]
 fn measured_rates_choose_the_tree_that_is_drafted() {
     let tiny = Tiny::new("llama-gqa");
-    let folder = crate::heads::random_heads(&tiny.source(), crate::heads::Output::Own, 1);
+    let folder = random_heads(&tiny.source(), Output::Own, 1);
     let mut engine = engine_options(&tiny);
-    let what = CalibrationOptions { temperatures: vec![0.0], ..calibration_options(6) };
-    let found: MedusaCalibration = calibrate_medusa(&engine, &what, &mut |_| {}).unwrap();
-    found.write(folder.path()).unwrap();
-    engine.medusa.heads = Some(crate::heads::source(&folder));
+    engine.medusa.heads = Some(heads::source(&folder));
     "medusa".clone_into(&mut engine.drafter);
     engine.draft.tokens = Some(3);
-    let mut bench = crate::runs::Bench::new(engine);
-    let request = crate::runs::request(prompt(5, 1), &SamplingParams::default(), 30);
-    bench.run(vec![request], 0).remove(0).unwrap();
-    assert_eq!(bench.log.lock().unwrap().coverage.widest, 4);
+    let depths = |engine: &EngineOptions| {
+        let request = request(prompt(5, 1), &SamplingParams::default(), 30);
+        let outcome = Bench::new(engine.clone()).run(vec![request], 0).remove(0);
+        outcome.unwrap().stats.drafted_by_position.len()
+    };
+    assert_eq!(depths(&engine), 2, "of three nodes by published rates one is a sibling");
+    let what = CalibrationOptions { temperatures: vec![0.0], ..calibration_options(6) };
+    let mut found = calibrate_medusa(&engine, &what, &mut |_| {}).unwrap();
+    found.measurements[0].paths = [(vec![7], 0.9), (vec![7, 3], 0.8), (vec![7, 3, 5], 0.7)]
+        .map(|(path, rate)| MedusaPath { path, rate })
+        .to_vec();
+    found.write(folder.path()).unwrap();
+    assert_eq!(depths(&engine), 3, "a chain is more often right");
 }
 
 #[test]

@@ -72,9 +72,8 @@ fn buffers_candidates_and_accepted_paths_are_those_of_the_paper() {
     let reference: Value = serde_json::from_str(&reference).unwrap();
     let nodes = preorder(&reference);
     let (ancestors, retrieve) = (lists(&reference["ancestors"]), lists(&reference["retrieve"]));
-    let mut options = options(Tiny::new("llama-gqa").source(), Domain::F32, 1);
     let tiny = Tiny::new("llama-gqa");
-    options.model = tiny.source();
+    let mut options = options(tiny.source(), Domain::F32, 1);
     "medusa".clone_into(&mut options.drafter);
     options.draft = DraftOptions::default();
     options.medusa.choices = MedusaChoices::parse("mc_sim_7b_63").unwrap();
