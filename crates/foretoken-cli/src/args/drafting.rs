@@ -62,13 +62,7 @@ pub(crate) struct DraftArgs {
 
     /// Which guesses of the heads are sent: auto, auto:N, cartesian:N,N,.., a JSON list of paths of ranks, a
     /// file of one, or a published tree, such as mc_sim_7b_63
-    #[arg(
-        long,
-        value_name = "TREE",
-        env = "FORETOKEN_MEDUSA_CHOICES",
-        default_value = "auto",
-        hide_default_value = true
-    )]
+    #[arg(long, value_name = "TREE", env = "FORETOKEN_MEDUSA_CHOICES", default_value = "auto")]
     medusa_choices: String,
 
     /// Let the heads choose among the N most frequent tokens only, which makes them cheaper; the text may

@@ -104,7 +104,7 @@ fn describe_heads(heads: &MedusaHeads, model: &ModelSpec) -> Value {
         "heads": heads.count(),
         "blocks": heads.blocks(),
         "hidden": heads.hidden(),
-        "vocab": heads.vocab().map_or(json!("the model's"), |rows| json!(rows)),
+        "vocab": heads.vocab().map_or(json!("that of the model"), |rows| json!(rows)),
         "layout": layout,
         "base_model": heads.base_model(),
         "calibration": heads.calibration().map(measured),
@@ -165,7 +165,9 @@ fn in_words(value: &Value) -> String {
         Value::Number(number) => number.to_string(),
         Value::Array(items) => joined(items.iter().map(in_words).collect(), "; "),
         Value::Object(fields) => {
-            let fields = fields.iter().map(|(key, value)| format!("{key} {}", in_words(value)));
+            let fields = fields
+                .iter()
+                .map(|(key, value)| format!("{} {}", key.replace('_', " "), in_words(value)));
             joined(fields.collect(), ", ")
         }
     }

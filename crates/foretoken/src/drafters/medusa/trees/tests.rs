@@ -61,3 +61,27 @@ fn a_tree_grows_as_long_as_its_rows_pay() {
     let (cheap, dear) = (nodes(&some, 0.0), nodes(&some, 10.0));
     assert!((2..40).contains(&cheap) && cheap < dear, "{cheap}, {dear}");
 }
+
+/// Expected tokens per step by heads (rows) and guesses per head (columns), with the best 63 nodes.
+fn table() -> String {
+    let mut table = String::from("| heads | top-1 | top-2 | top-3 | top-4 | top-5 to top-10 |\n");
+    table.push_str("|---|---|---|---|---|---|\n");
+    for heads in 2..=5 {
+        let rates = published(heads);
+        let cell = |top| {
+            let tree = SparseTree::best(&vec![top; heads], 63, |path| rates.rate(path));
+            assert!(top < 6 || tree == rates.best(63), "no rate is known behind the fifth");
+            format!("{:.2}", rates.expected(&tree))
+        };
+        let cells: Vec<_> = (1..=10).map(cell).collect();
+        table.push_str(&format!("| {heads} | {} |\n", cells[..5].join(" | ")));
+    }
+    table
+}
+
+#[test]
+fn the_table_in_the_documentation_is_computed() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/medusa.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains(&table()), "docs/medusa.md must hold this table:\n{}", table());
+}
