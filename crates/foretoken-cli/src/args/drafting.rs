@@ -61,7 +61,7 @@ pub(crate) struct DraftArgs {
     medusa_heads: Option<String>,
 
     /// Which guesses of the heads are sent: auto, auto:N, cartesian:N,N,.., a JSON list of paths of ranks, a
-    /// file of one, or a published tree, such as mc_sim_7b_63
+    /// file of one, or a published tree, such as `mc_sim_7b_63`
     #[arg(long, value_name = "TREE", env = "FORETOKEN_MEDUSA_CHOICES", default_value = "auto")]
     medusa_choices: String,
 

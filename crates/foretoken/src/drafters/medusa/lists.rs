@@ -10,7 +10,7 @@ use crate::drafters::DraftTask;
 /// The best guesses at each depth, and the buffers for finding them.
 #[derive(Debug)]
 pub(crate) struct Lists {
-    lists: Vec<Vec<Ranked>>,
+    depths: Vec<Vec<Ranked>>,
     /// The best guess of each depth so far: the text that the next depth is ranked behind.
     chain: Vec<TokenId>,
     /// A row of all tokens, for heads that leave some out: those stay at negative infinity.
@@ -21,7 +21,7 @@ impl Lists {
     /// Lists of tokens of a target with `vocab` of them.
     pub(crate) fn new(vocab: usize) -> Self {
         let row = vec![f32::NEG_INFINITY; vocab];
-        Self { lists: Vec::new(), chain: Vec::new(), row }
+        Self { depths: Vec::new(), chain: Vec::new(), row }
     }
 
     /// Ranks the guesses of heads, given with their row of the last pass, for the tokens behind a task's
@@ -37,10 +37,10 @@ impl Lists {
         lengths: &[usize],
     ) {
         self.chain.clear();
-        self.lists.resize_with(lengths.len().max(self.lists.len()), Vec::new);
-        self.lists.iter_mut().for_each(Vec::clear);
+        self.depths.resize_with(lengths.len().max(self.depths.len()), Vec::new);
+        self.depths.iter_mut().for_each(Vec::clear);
         let first = task.position();
-        for (head, (&length, list)) in lengths.iter().zip(&mut self.lists).enumerate() {
+        for (head, (&length, list)) in lengths.iter().zip(&mut self.depths).enumerate() {
             let logits = spread(heads.logits(head, row), heads.tokens(), &mut self.row);
             let (sampler, path, position) = (&mut task.sampler, &self.chain, first + head as u32);
             let ranked = match task.rule {
@@ -57,13 +57,13 @@ impl Lists {
 
     /// The guess of a rank at a depth, from 1.
     pub(crate) fn token(&self, depth: u32, rank: u32) -> Option<TokenId> {
-        let list = self.lists.get((depth as usize).checked_sub(1)?)?;
+        let list = self.depths.get((depth as usize).checked_sub(1)?)?;
         list.get(rank as usize).map(|guess| guess.token)
     }
 
     /// The guesses at a depth, from 1, best first.
     pub(crate) fn tokens(&self, depth: u32) -> Vec<TokenId> {
-        let list = (depth as usize).checked_sub(1).and_then(|index| self.lists.get(index));
+        let list = (depth as usize).checked_sub(1).and_then(|index| self.depths.get(index));
         list.into_iter().flatten().map(|guess| guess.token).collect()
     }
 }
