@@ -111,7 +111,7 @@ fn merged_with_lookup_nothing_differs_either() {
     let cell = (Flaw::Sometimes, "cartesian:3,2,2", 3);
     for medusa_first in [true, false] {
         let (_, seen) = known(&tiny, (Domain::F32, &jobs), cell, |medusa, mut lookup| {
-            lookup.insert(if medusa_first { 0 } else { 1 }, medusa);
+            lookup.insert(usize::from(!medusa_first), medusa);
             lookup
         });
         assert!(seen.none > 0 && seen.one > 0 && seen.full > 0, "{seen:?}");
