@@ -134,6 +134,11 @@ impl MedusaHeads {
         Ok(Self { place, store, parts, base_model, calibration, warnings })
     }
 
+    /// Keeps the first `count` heads: those behind them guess deeper than anybody asks.
+    pub fn truncate(&mut self, count: usize) {
+        self.parts.shape.count = count.clamp(1, self.parts.shape.count);
+    }
+
     /// How the heads are called in messages.
     pub fn place(&self) -> &str {
         &self.place

@@ -97,12 +97,10 @@ impl Opened {
             warnings.extend(named_warnings(&opened.checkpoint));
             draft = Some(Box::new(opened.model) as Box<dyn Target>);
         }
-        let mut heads = match &options.medusa.heads {
-            Some(source) if needs.contains(&Needs::MedusaHeads) => {
-                let (model, vocab) = (&target.model, options.medusa.vocab);
-                Some(LoadedHeads::load(model, &target.checkpoint, source, vocab)?)
-            }
-            _ => None,
+        let mut heads = if needs.contains(&Needs::MedusaHeads) {
+            LoadedHeads::load(&target.model, &target.checkpoint, &options.medusa)?
+        } else {
+            None
         };
         let Loaded { checkpoint, tokenizer, mut model } = target;
         let threads = backend.threads();

@@ -13,7 +13,7 @@ use foretoken_model::{Heads, MedusaCalibration, MedusaMeasurement, MedusaPath};
 
 use crate::builder::Opened;
 use crate::drafters::{DraftTask, Drafter, Lists, Needs, SequenceKey, Sight};
-use crate::{Engine, EngineOptions, Error, Event, Request, RequestId};
+use crate::{Engine, EngineOptions, Error, Event, MedusaOptions, Request, RequestId};
 
 /// Guesses of each head that are counted.
 const RANKS: usize = 10;
@@ -50,13 +50,15 @@ pub struct CalibrationProgress {
     pub positions: u64,
 }
 
-/// Loads the target and the heads of `engine` and measures them; its drafter is ignored. As many texts are
-/// written at a time as [`EngineOptions::max_sequences`] says.
+/// Loads the target and the heads of `engine` and measures them on all their tokens; how the engine would
+/// draft is ignored. As many texts are written at a time as [`EngineOptions::max_sequences`] says.
 pub fn calibrate_medusa(
     engine: &EngineOptions,
     options: &CalibrationOptions,
     progress: &mut dyn FnMut(CalibrationProgress),
 ) -> Result<MedusaCalibration, Error> {
+    let medusa = MedusaOptions { heads: engine.medusa.heads.clone(), ..MedusaOptions::default() };
+    let engine = &EngineOptions { medusa, ..engine.clone() };
     engine.validate()?;
     let mut opened = Opened::open(engine, &[Needs::MedusaHeads], &mut |_, _| {})?;
     let missing = || Error::NoMedusaHeads { drafter: "medusa" };

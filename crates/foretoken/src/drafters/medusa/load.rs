@@ -6,11 +6,11 @@ use std::time::Instant;
 use foretoken_core::TokenId;
 use foretoken_cpu::CpuBackend;
 use foretoken_model::{
-    Checkpoint, Heads, MedusaCalibration, MedusaError, MedusaNetwork, MedusaSource, Model,
-    ModelError,
+    Checkpoint, Heads, MedusaCalibration, MedusaError, MedusaNetwork, Model, ModelError,
 };
 
-use crate::Error;
+use super::MedusaChoices;
+use crate::{Error, MedusaOptions};
 
 /// Passes of which the shortest counts.
 const ROUNDS: usize = 4;
@@ -26,21 +26,24 @@ pub(crate) struct LoadedHeads {
 }
 
 impl LoadedHeads {
-    /// Opens and packs heads for `model`, which was loaded from `checkpoint`; `vocab` limits the tokens they
-    /// choose among.
+    /// Opens and packs the heads that are named for `model`, which was loaded from `checkpoint`.
     pub(crate) fn load(
         model: &Model<CpuBackend>,
         checkpoint: &Checkpoint,
-        source: &MedusaSource,
-        vocab: Option<usize>,
-    ) -> Result<Self, Error> {
-        let files = source.open()?;
-        let mut warnings = files.warnings().to_vec();
-        let all = checkpoint.spec().vocab;
-        let limit = vocab.filter(|&limit| limit < all);
-        if limit.is_some() && files.token_map().is_some() {
-            warnings.push("the heads leave out tokens already; the limit is ignored".to_owned());
+        options: &MedusaOptions,
+    ) -> Result<Option<Self>, Error> {
+        let Some(source) = &options.heads else { return Ok(None) };
+        let mut files = source.open()?;
+        if let MedusaChoices::Tree(tree) = &options.choices {
+            files.truncate(tree.depth());
         }
+        let all = checkpoint.spec().vocab;
+        let limit = options.vocab.filter(|&limit| limit < all);
+        let ignored = (limit.is_some() && files.token_map().is_some()).then_some(
+            "the heads leave out tokens already; a limit of their vocabulary is ignored",
+        );
+        let warnings = files.warnings().iter().map(String::as_str).chain(ignored);
+        let warnings = warnings.map(|warning| format!("{}: {warning}", files.place())).collect();
         let frequent = files.calibration().map_or(&[][..], |known| &known.frequent);
         if let Some(token) = frequent.iter().find(|&&token| token as usize >= all) {
             let problem = format!("the frequent token {token} where the model has {all}");
@@ -50,7 +53,7 @@ impl LoadedHeads {
         let tokens = limit.map(|limit| most_frequent(frequent, limit));
         let heads = MedusaNetwork::load(model, checkpoint, &files, tokens.as_deref())?;
         let calibration = files.calibration().cloned();
-        Ok(Self { heads: Box::new(heads), calibration, seconds: None, warnings })
+        Ok(Some(Self { heads: Box::new(heads), calibration, seconds: None, warnings }))
     }
 
     /// Measures how long a pass takes for one state of a width.
