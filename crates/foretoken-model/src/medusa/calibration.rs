@@ -35,7 +35,7 @@ pub struct MedusaCalibration {
 pub struct MedusaMeasurement {
     /// The temperature; the guesses were ranked under the noise of their positions, as drafts are.
     pub temperature: f64,
-    /// Positions measured, at least one.
+    /// Positions measured, at least one: those where steps of drafting begin, which are harder than others.
     pub positions: u64,
     /// Per head and rank, how often the head's guess of that rank was the model's later token: from 0 to 1,
     /// and at most 1 in sum over a head's ranks.

@@ -8,7 +8,7 @@ use foretoken::{
     CalibrationOptions, Checkpoint, EngineOptions, Error, OpenOptions, SamplingParams, TokenId,
     calibrate_medusa,
 };
-use foretoken_core::{Noise, Sampler};
+use foretoken_core::{Noise, PathRates, Sampler};
 use foretoken_cpu::{CpuBackend, CpuOptions};
 use foretoken_model::{Heads, LoadOptions, MedusaNetwork, MedusaPath, Model};
 
@@ -45,46 +45,65 @@ fn counted(output: &[TokenId], eos: &[TokenId]) -> usize {
     (16..=ended.min(TOKENS)).find(looping).unwrap_or(ended).min(TOKENS)
 }
 
-/// Counts per rank and per path, by hand.
-fn count(
+/// The ranks of the right tokens at successive positions of a text, by hand.
+fn ranks(
     heads: &mut dyn Heads,
     (text, length): (&Text, usize),
     sampler: &mut Sampler,
-    (ranks, paths): (&mut [[u64; 10]], &mut BTreeMap<Vec<u32>, u64>),
-) -> u64 {
+) -> Vec<Vec<Option<u32>>> {
     let output = &text.output()[..length];
-    let mut positions = 0;
+    let mut found = Vec::new();
     for (index, state) in text.hidden.iter().enumerate().take(length) {
         // This state decided token `index`; the heads guess those behind it.
         let right = &output[index + 1..];
         if right.len() < heads.count() {
             break;
         }
-        positions += 1;
         heads.start();
         let state: Vec<f32> = state.iter().map(|&bits| f32::from_bits(bits)).collect();
         heads.add(&state);
         heads.forward();
-        let (mut chain, mut path) = (Vec::new(), Some(Vec::new()));
-        for (head, token) in right.iter().enumerate().take(heads.count()) {
+        let mut chain = Vec::new();
+        let mut rank = |(head, token): (usize, &TokenId)| {
             let position = (text.prompt + index + 1 + head) as u32;
             let mut ranked = Vec::new();
             sampler.rank(heads.logits(head, 0), &chain, position, 10, &mut ranked).unwrap();
             chain.push(ranked[0].token);
-            let rank = ranked.iter().position(|guess| guess.token == *token);
+            ranked.iter().position(|guess| guess.token == *token).map(|rank| rank as u32)
+        };
+        found.push(right.iter().enumerate().take(4).map(&mut rank).collect());
+    }
+    found
+}
+
+/// Positions, and how often each rank of each head and each path was right.
+type Counts = (u64, Vec<Vec<u64>>, BTreeMap<Vec<u32>, u64>);
+
+fn count<'a>(positions: impl Iterator<Item = &'a Vec<Option<u32>>>) -> Counts {
+    let (mut total, mut ranks, mut paths) = (0, vec![vec![0; 10]; 4], BTreeMap::new());
+    for position in positions {
+        total += 1;
+        for (head, rank) in position.iter().enumerate() {
             if let Some(rank) = rank {
-                ranks[head][rank] += 1;
+                ranks[head][*rank as usize] += 1;
             }
-            path = path.zip(rank).map(|(mut path, rank)| {
-                path.push(rank as u32);
-                path
-            });
-            if let Some(path) = &path {
-                *paths.entry(path.clone()).or_default() += 1;
+            let path: Option<Vec<u32>> = position[..=head].iter().copied().collect();
+            if let Some(path) = path {
+                *paths.entry(path).or_default() += 1;
             }
         }
     }
-    positions
+    paths.retain(|_, times| *times >= 3);
+    (total, ranks, paths)
+}
+
+/// The tree with the best 16 nodes by these counts.
+fn stepping((total, ranks, paths): &Counts) -> Vec<Vec<u32>> {
+    let rate = |times: &u64| *times as f64 / *total as f64;
+    let ranks = ranks.iter().map(|times| times.iter().map(rate).collect()).collect();
+    let paths = paths.iter().map(|(path, times)| (path.clone(), rate(times)));
+    let tree = PathRates::new(ranks, paths).best(16);
+    (0..tree.len()).map(|index| tree.path(index)).collect()
 }
 
 #[test]
@@ -109,29 +128,41 @@ fn rates_are_those_counted_by_hand() {
     for measurement in &found.measurements {
         let temperature = measurement.temperature;
         let sampling = SamplingParams { temperature, ..SamplingParams::default() };
-        let (mut ranks, mut paths) = (vec![[0; 10]; 4], BTreeMap::new());
-        let mut positions = 0;
+        let mut texts = Vec::new();
         for (prompt, seed) in what.prompts.iter().zip(what.seed..) {
             let noise = Noise { seed, choice: 0 };
             let text = plain.decode(prompt, &sampling, noise, TOKENS);
             let mut sampler = Sampler::new(sampling.clone(), noise, VOCAB).unwrap();
             let length = counted(text.output(), checkpoint.eos());
-            let counts = (&mut ranks[..], &mut paths);
-            positions += count(&mut heads, (&text, length), &mut sampler, counts);
+            texts.push(ranks(&mut heads, (&text, length), &mut sampler));
             text.output()[..length].iter().for_each(|&t| *frequencies.entry(t).or_default() += 1);
         }
+        let everywhere = count(texts.iter().flatten());
+        let tree = stepping(&everywhere);
+        let mut begun = Vec::new();
+        for text in &texts {
+            let mut at = 0;
+            while let Some(position) = text.get(at) {
+                begun.push(position);
+                let follows = |depth: &usize| {
+                    let path: Option<Vec<u32>> = position[..*depth].iter().copied().collect();
+                    path.is_some_and(|path| tree.contains(&path))
+                };
+                at += 1 + (1..=4).take_while(follows).count();
+            }
+        }
+        let (positions, ranks, paths) = count(begun.into_iter());
         assert_eq!(measurement.positions, positions);
-        let rate = |count: &u64| *count as f64 / positions as f64;
-        for (found, counts) in measurement.ranks.iter().zip(&ranks) {
-            assert_eq!(*found, counts.iter().map(rate).collect::<Vec<_>>());
+        let rate = |times: &u64| *times as f64 / positions as f64;
+        for (found, times) in measurement.ranks.iter().zip(&ranks) {
+            assert_eq!(*found, times.iter().map(rate).collect::<Vec<_>>());
         }
-        let wanted: BTreeMap<_, _> = paths.iter().filter(|&(_, &n)| n >= 3).collect();
-        assert_eq!(measurement.paths.len(), wanted.len());
+        assert_eq!(measurement.paths.len(), paths.len());
         for listed in &measurement.paths {
-            assert_eq!(listed.rate, rate(wanted[&listed.path]), "{:?}", listed.path);
+            assert_eq!(listed.rate, rate(&paths[&listed.path]), "{:?}", listed.path);
         }
-        assert!(positions > 60 && !wanted.is_empty(), "{positions} positions");
-        all += positions;
+        assert!(positions < everywhere.0 && positions > 60 && !paths.is_empty(), "{positions}");
+        all += everywhere.0;
     }
     let times = |token: &TokenId| frequencies[token];
     assert_eq!(found.frequent.len(), frequencies.len());

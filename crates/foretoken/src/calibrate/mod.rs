@@ -1,26 +1,25 @@
 //! How often Medusa heads are right, measured on text that their model writes.
 //!
 //! The target decodes prompts undrafted. At every token the heads guess what follows, ranked as a draft
-//! would be, and once the text has gone on the ranks of the right tokens are counted: per depth, and for
-//! whole paths. Text that loops would flatter the heads, so a text ends where a stretch of it is there for
+//! would be, and once the text has gone on the ranks of the right tokens are counted, per depth and for whole
+//! paths, at the positions where steps of drafting would begin. Text that loops would flatter the heads, so a text ends where a stretch of it is there for
 //! the third time.
 
+mod tally;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foretoken_core::{SamplingParams, TokenId};
-use foretoken_model::{Heads, MedusaCalibration, MedusaMeasurement, MedusaPath};
+use foretoken_model::{Heads, MedusaCalibration};
 
+use self::tally::Tally;
 use crate::builder::Opened;
 use crate::drafters::{DraftTask, Drafter, Lists, Needs, SequenceKey, Sight};
 use crate::{Engine, EngineOptions, Error, Event, MedusaOptions, Request, RequestId};
 
 /// Guesses of each head that are counted.
 const RANKS: usize = 10;
-/// Most paths that are kept.
-const PATHS: usize = 512;
-/// A path that was right less often tells nothing about the next text.
-const LEAST: u64 = 3;
 /// Tokens of a stretch whose third occurrence is a loop.
 const STRETCH: usize = 16;
 
@@ -74,9 +73,9 @@ pub fn calibrate_medusa(
     let mut frequencies = BTreeMap::new();
     let mut measurements = Vec::new();
     for &temperature in &options.temperatures {
-        *lock(&tally) = Tally::new(count);
+        *lock(&tally) = Tally::default();
         run.write(options, temperature, &tally, &mut frequencies)?;
-        let measurement = lock(&tally).measurement(temperature);
+        let measurement = lock(&tally).measurement(count, temperature);
         measurements.push(measurement.ok_or(Error::Unmeasured { temperature, heads: count })?);
     }
     let mut frequent: Vec<(TokenId, u64)> = frequencies.into_iter().collect();
@@ -90,7 +89,7 @@ pub fn calibrate_medusa(
 }
 
 /// A poisoned tally belongs to a thread that is gone with the engine.
-fn lock(tally: &Mutex<Tally>) -> std::sync::MutexGuard<'_, Tally> {
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -138,7 +137,7 @@ impl Run<'_> {
                 };
                 if ended && texts.remove(&id).is_some() {
                     self.seen.done += 1;
-                    self.seen.positions = before + lock(tally).positions;
+                    self.seen.positions = before + lock(tally).positions();
                     (self.progress)(self.seen);
                 }
             }
@@ -173,13 +172,20 @@ struct Guesses {
     ranked: Vec<Vec<TokenId>>,
 }
 
+/// A text that is being written.
+struct Open {
+    /// Its number in the tally.
+    text: usize,
+    /// Guesses about tokens that are not all written yet.
+    guesses: VecDeque<Guesses>,
+}
+
 /// Proposes nothing and counts which guesses were right.
 struct Recorder {
     heads: Box<dyn Heads>,
     lists: Lists,
     lengths: Vec<usize>,
-    /// By sequence, guesses about tokens that are not all written yet.
-    open: HashMap<SequenceKey, VecDeque<Guesses>>,
+    open: HashMap<SequenceKey, Open>,
     tally: Arc<Mutex<Tally>>,
 }
 
@@ -192,7 +198,8 @@ impl Recorder {
 
 impl Drafter for Recorder {
     fn begin(&mut self, key: SequenceKey, _: &[TokenId]) {
-        self.open.insert(key, VecDeque::new());
+        let text = lock(&self.tally).begin();
+        self.open.insert(key, Open { text, guesses: VecDeque::new() });
     }
 
     fn propose(&mut self, tasks: &mut [DraftTask]) {
@@ -206,7 +213,7 @@ impl Drafter for Recorder {
             let Some(open) = self.open.get_mut(&task.key) else { continue };
             self.lists.rank((self.heads.as_ref(), row), task, &self.lengths);
             let ranked = (1..=self.lengths.len() as u32).map(|depth| self.lists.tokens(depth));
-            open.push_back(Guesses { position: task.text.len(), ranked: ranked.collect() });
+            open.guesses.push_back(Guesses { position: task.text.len(), ranked: ranked.collect() });
         }
     }
 
@@ -216,58 +223,13 @@ impl Drafter for Recorder {
             let Some(open) = self.open.get_mut(&task.key) else { continue };
             let written =
                 |guesses: &mut Guesses| guesses.position + guesses.ranked.len() <= task.text.len();
-            while let Some(guesses) = open.pop_front_if(written) {
-                tally.count(&guesses, &task.text[guesses.position..]);
+            while let Some(Guesses { position, ranked }) = open.guesses.pop_front_if(written) {
+                tally.add(open.text, &ranked, &task.text[position..]);
             }
         }
     }
 
     fn end(&mut self, key: SequenceKey) {
         self.open.remove(&key);
-    }
-}
-
-/// How often what was right.
-#[derive(Debug, Default)]
-struct Tally {
-    positions: u64,
-    ranks: Vec<[u64; RANKS]>,
-    paths: BTreeMap<Vec<u32>, u64>,
-}
-
-impl Tally {
-    fn new(heads: usize) -> Self {
-        Self { positions: 0, ranks: vec![[0; RANKS]; heads], paths: BTreeMap::new() }
-    }
-
-    /// Counts guesses about what turned out to be `right`.
-    fn count(&mut self, guesses: &Guesses, right: &[TokenId]) {
-        self.positions += 1;
-        let mut path = Some(Vec::new());
-        for ((guesses, right), ranks) in guesses.ranked.iter().zip(right).zip(&mut self.ranks) {
-            let rank = guesses.iter().position(|guess| guess == right);
-            if let Some(rank) = rank {
-                ranks[rank] += 1;
-            }
-            path = path.zip(rank).map(|(path, rank)| [&path[..], &[rank as u32]].concat());
-            if let Some(path) = &path {
-                *self.paths.entry(path.clone()).or_default() += 1;
-            }
-        }
-    }
-
-    /// The rates; `None` where nothing was counted.
-    fn measurement(&self, temperature: f64) -> Option<MedusaMeasurement> {
-        let positions = self.positions;
-        let rate = |times: u64| times as f64 / positions as f64;
-        let ranks = self.ranks.iter().map(|times| times.iter().map(|&times| rate(times)).collect());
-        let mut paths: Vec<_> = self.paths.iter().filter(|&(_, &times)| times >= LEAST).collect();
-        // A beginning is right at least as often and shorter, so it stands before what it begins.
-        paths.sort_by_key(|&(path, &times)| (std::cmp::Reverse(times), path.len()));
-        let paths = paths.into_iter().take(PATHS);
-        let paths =
-            paths.map(|(path, &times)| MedusaPath { path: path.clone(), rate: rate(times) });
-        let (ranks, paths) = (ranks.collect(), paths.collect());
-        (positions > 0).then_some(MedusaMeasurement { temperature, positions, ranks, paths })
     }
 }
