@@ -74,7 +74,7 @@ fn table() -> String {
             format!("{:.2}", rates.expected(&tree))
         };
         let cells: Vec<_> = (1..=10).map(cell).collect();
-        table.push_str(&format!("| {heads} | {} |\n", cells[..5].join(" | ")));
+        table.extend(["| ", &heads.to_string(), " | ", &cells[..5].join(" | "), " |\n"]);
     }
     table
 }
