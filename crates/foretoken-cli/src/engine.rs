@@ -22,9 +22,9 @@ pub(crate) fn resolve(name: &str) -> Result<ModelSource, Error> {
     }
 }
 
-/// Finds Medusa heads that `flag` names: a folder, a file or a hub id in the local cache.
-pub(crate) fn resolve_heads(flag: &str, name: &str) -> Result<MedusaSource, Error> {
-    MedusaSource::resolve(name, &hub()).map_err(|cause| Error::from(cause).context(flag))
+/// Finds Medusa heads: a folder, a file or a hub id in the local cache.
+pub(crate) fn resolve_heads(name: &str) -> Result<MedusaSource, Error> {
+    Ok(MedusaSource::resolve(name, &hub())?)
 }
 
 /// Where the Hugging Face hub keeps its downloads.

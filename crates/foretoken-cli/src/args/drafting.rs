@@ -3,7 +3,8 @@
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use foretoken::{
-    DRAFTERS, DraftOptions, EngineOptions, MedusaChoices, MedusaOptions, Rule, WeightFormat,
+    DRAFTERS, DraftOptions, EngineOptions, MedusaChoices, MedusaOptions, MedusaSource, Rule,
+    WeightFormat,
 };
 
 use super::loading::formats;
@@ -109,10 +110,7 @@ impl DraftArgs {
             None => None,
         };
         options.medusa = MedusaOptions {
-            heads: match &self.medusa_heads {
-                Some(heads) => Some(crate::engine::resolve_heads("--medusa-heads", heads)?),
-                None => None,
-            },
+            heads: self.medusa_heads.as_deref().map(medusa_heads).transpose()?,
             choices: MedusaChoices::parse(&self.medusa_choices)?,
             vocab: self.medusa_vocab,
         };
@@ -153,6 +151,11 @@ impl DraftArgs {
             _ => Ok(Rule::Coupled),
         }
     }
+}
+
+/// The heads that `--medusa-heads` names.
+pub(crate) fn medusa_heads(name: &str) -> Result<MedusaSource, Error> {
+    crate::engine::resolve_heads(name).map_err(|cause| cause.context("--medusa-heads"))
 }
 
 /// The methods there are, from the registry.

@@ -8,6 +8,7 @@ use foretoken::{
 };
 use serde_json::{Value, json};
 
+use crate::args::medusa_heads;
 use crate::error::Error;
 use crate::{engine, output};
 
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let checkpoint = Checkpoint::open(&source, &options)?;
     let mut object = describe(&source, &checkpoint)?;
     if let Some(heads) = &args.medusa_heads {
-        let opened = engine::resolve_heads("--medusa-heads", heads)?.open()?;
+        let opened = medusa_heads(heads)?.open()?;
         object["medusa_heads"] = describe_heads(&opened, checkpoint.spec());
     }
     if args.json { output::print_json(&object) } else { output::print(&table(&object)) }

@@ -2,8 +2,8 @@
 //!
 //! The target decodes prompts undrafted. At every token the heads guess what follows, ranked as a draft
 //! would be, and once the text has gone on the ranks of the right tokens are counted, per depth and for whole
-//! paths, at the positions where steps of drafting would begin. Text that loops would flatter the heads, so a text ends where a stretch of it is there for
-//! the third time.
+//! paths, at the positions where steps of drafting would begin. Text that loops would flatter the heads, so a
+//! text ends where it begins to loop.
 
 mod tally;
 
@@ -16,12 +16,11 @@ use foretoken_model::{Heads, MedusaCalibration};
 use self::tally::Tally;
 use crate::builder::Opened;
 use crate::drafters::{DraftTask, Drafter, Lists, Needs, SequenceKey, Sight};
+use crate::looping::LoopWatch;
 use crate::{Engine, EngineOptions, Error, Event, MedusaOptions, Request, RequestId};
 
 /// Guesses of each head that are counted.
 const RANKS: usize = 10;
-/// Tokens of a stretch whose third occurrence is a loop.
-const STRETCH: usize = 16;
 
 /// What heads are measured on.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,13 +109,13 @@ impl Run<'_> {
         frequencies: &mut BTreeMap<TokenId, u64>,
     ) -> Result<(), Error> {
         let before = self.seen.positions;
-        let mut texts: HashMap<RequestId, Text> = HashMap::new();
+        let mut texts: HashMap<RequestId, LoopWatch> = HashMap::new();
         for (prompt, seed) in options.prompts.iter().zip(options.seed..) {
             let mut request = Request::new(prompt.clone());
             request.sampling = SamplingParams { temperature, ..SamplingParams::default() };
             request.seed = Some(seed);
             request.max_tokens = Some(options.tokens);
-            texts.insert(self.engine.submit(request)?, Text::default());
+            texts.insert(self.engine.submit(request)?, LoopWatch::default());
         }
         let mut events = Vec::new();
         while !self.engine.is_idle() {
@@ -143,24 +142,6 @@ impl Run<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// A text as far as it is written.
-#[derive(Default)]
-struct Text {
-    tokens: Vec<TokenId>,
-    stretches: HashMap<[TokenId; STRETCH], u32>,
-}
-
-impl Text {
-    /// Adds a token; whether the stretch that ends with it was there twice before.
-    fn push(&mut self, token: TokenId) -> bool {
-        self.tokens.push(token);
-        let Some(&stretch) = self.tokens.last_chunk() else { return false };
-        let times = self.stretches.entry(stretch).or_default();
-        *times += 1;
-        *times == 3
     }
 }
 

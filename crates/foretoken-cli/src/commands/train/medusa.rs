@@ -145,7 +145,7 @@ impl HeadArgs {
     /// The heads to begin with.
     fn parameters(&self, target: &FrozenTarget) -> Result<MedusaParameters, Error> {
         if let Some(from) = &self.from {
-            let files = engine::resolve_heads("--from", from)?.open()?;
+            let files = engine::resolve_heads(from)?.open()?;
             check_memory(files.shape().parameters(), 0)?;
             let read = MedusaParameters::read(&files, target.spec());
             return read.map_err(|cause| Error::from(cause).context("--from"));
