@@ -1,6 +1,7 @@
 //! `foretoken train`: small models from text.
 
 mod base;
+mod calibrate;
 mod continuations;
 mod medusa;
 mod plot;
@@ -23,6 +24,8 @@ enum Train {
     Base(Box<base::Args>),
     /// Heads that draft for a model (Medusa)
     Medusa(Box<medusa::Args>),
+    /// How often heads are right, which chooses the trees they draft
+    Calibrate(Box<calibrate::Args>),
 }
 
 /// Trains.
@@ -30,5 +33,6 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
     match args.command {
         Train::Base(args) => base::run(&args),
         Train::Medusa(args) => medusa::run(*args),
+        Train::Calibrate(args) => calibrate::run(*args),
     }
 }
