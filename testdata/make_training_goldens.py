@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the golden values of training: three steps of a tiny Llama by PyTorch.
+"""Make the golden values of training: three steps of a tiny Llama, and of Medusa heads on it, by PyTorch.
 
 usage: make_training_goldens.py [OUT]            (OUT: this folder; seconds)
 needs: torch, safetensors
@@ -9,6 +9,10 @@ OUT/training/<case>/golden.safetensors: `tokens`, `targets`, `weights`, `starts`
 steps; `norm` of the first step's gradients; `gradient.NAME` of the first step; `after.NAME`, the parameters after
 three steps of AdamW with clipping. The model is written out here in float64, so that its values are exact for a test
 in float32; weights are float32. Running it again writes the same bytes.
+
+OUT/training/medusa/medusa_lm_head.safetensors holds two heads for the model of `own-packed` before the first step, and
+golden.safetensors beside it the same values of them on the same batch, for labels that are text (`text.loss`, ...) and
+for those that are the model's own distribution (`soft.loss`, ...).
 """
 import json, math, pathlib, sys
 
@@ -50,7 +54,7 @@ def rotate(x):
     return x * cos + torch.cat([-high, low], -1) * sin
 
 
-def logits(w, tokens, starts):
+def hidden(w, tokens, starts):
     x = w["model.embed_tokens.weight"][tokens]
     rows = torch.arange(LENGTH)
     mask = (rows[None, None, :] <= rows[None, :, None]) & (rows[None, None, :] >= starts[:, :, None])
@@ -65,19 +69,26 @@ def logits(w, tokens, starts):
         x = x + attention @ part("self_attn.o_proj").T
         h = norm(x, part("post_attention_layernorm"))
         x = x + (F.silu(h @ part("mlp.gate_proj").T) * (h @ part("mlp.up_proj").T)) @ part("mlp.down_proj").T
+    return norm(x, w["model.norm.weight"])
+
+
+def logits(w, tokens, starts):
     head = w.get("lm_head.weight", w["model.embed_tokens.weight"])
-    return norm(x, w["model.norm.weight"]) @ head.T
+    return hidden(w, tokens, starts) @ head.T
 
 
-def make_case(folder, tied, packed, seed):
-    generator = torch.Generator().manual_seed(seed)
-    start = parameters(tied, generator)
+def make_batch(generator, packed):
     text = torch.randint(VOCAB, (SEQUENCES, LENGTH + 1), generator=generator)
     tokens, targets = text[:, :-1].contiguous(), text[:, 1:].contiguous()
     counted = torch.rand((SEQUENCES, LENGTH), generator=generator) > 0.2
     weights = counted.float() / counted.sum()
     starts = torch.zeros((SEQUENCES, LENGTH), dtype=torch.int64)
     if packed: starts[0, 8:], starts[2, 3:], starts[2, 20:] = 8, 3, 20
+    return tokens, targets, weights, starts
+
+
+def train(start, loss_of):
+    """Values of three steps from the parameters `start`; `loss_of` gets them in float64."""
     w = {name: x.double().requires_grad_() for name, x in start.items()}
     groups = [{"params": [x for x in w.values() if x.ndim > 1], "weight_decay": DECAY},
               {"params": [x for x in w.values() if x.ndim == 1], "weight_decay": 0.0}]
@@ -85,8 +96,7 @@ def make_case(folder, tied, packed, seed):
     out, losses = {}, []
     for step in range(STEPS):
         adam.zero_grad()
-        entropy = F.cross_entropy(logits(w, tokens, starts).flatten(0, 1), targets.flatten(), reduction="none")
-        loss = (entropy * weights.double().flatten()).sum()
+        loss = loss_of(w)
         loss.backward()
         losses.append(loss.item())
         if step == 0: out |= {f"gradient.{name}": x.grad.float() for name, x in w.items()}
@@ -94,8 +104,23 @@ def make_case(folder, tied, packed, seed):
         if step == 0: out["norm"] = length.float().reshape(1)
         adam.step()
     out |= {f"after.{name}": x.detach().float() for name, x in w.items()}
-    out |= {"loss": torch.tensor(losses), "weights": weights}
-    out |= {"tokens": tokens.int(), "targets": targets.int(), "starts": starts.int()}
+    return out | {"loss": torch.tensor(losses)}
+
+
+def inputs(batch):
+    return {name: x if x.is_floating_point() else x.int() for name, x in zip(["tokens", "targets", "weights", "starts"], batch)}
+
+
+def make_case(folder, tied, packed, seed):
+    generator = torch.Generator().manual_seed(seed)
+    start = parameters(tied, generator)
+    tokens, targets, weights, starts = batch = make_batch(generator, packed)
+
+    def loss(w):
+        entropy = F.cross_entropy(logits(w, tokens, starts).flatten(0, 1), targets.flatten(), reduction="none")
+        return (entropy * weights.double().flatten()).sum()
+
+    out = train(start, loss) | inputs(batch)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(start, folder / "model.safetensors", {"format": "pt"})
     save_file(out, folder / "golden.safetensors")
@@ -106,6 +131,39 @@ def make_case(folder, tied, packed, seed):
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
+def make_medusa(folder, seed, heads=2, decay=0.8):
+    """Heads for the model and the batch of the case that `seed` made."""
+    generator = torch.Generator().manual_seed(seed)
+    base = {name: x.double() for name, x in parameters(False, generator).items()}
+    tokens, targets, weights, starts = batch = make_batch(generator, packed=True)
+    states = hidden(base, tokens, starts)
+    teacher = (states @ base["lm_head.weight"].T).log_softmax(-1)
+    shapes = {"0.linear.weight": (HIDDEN, HIDDEN), "0.linear.bias": (HIDDEN,), "1.weight": (VOCAB, HIDDEN)}
+    start = {f"{k}.{name}": 0.2 * torch.randn(shape, generator=generator) for k in range(heads) for name, shape in shapes.items()}
+
+    def loss(w, soft):
+        total = 0
+        for k in range(heads):
+            ahead = 1 + k
+            x, label = states[:, :-ahead], slice(ahead, None)
+            x = x + F.silu(x @ w[f"{k}.0.linear.weight"].T + w[f"{k}.0.linear.bias"])
+            said = (x @ w[f"{k}.1.weight"].T).log_softmax(-1)
+            q = teacher[:, label]
+            text = -said.gather(-1, targets[:, label, None])[..., 0]
+            per_row = (q.exp() * (q - said)).sum(-1) if soft else text
+            counted = weights[:, label].double() * (starts[:, :-ahead] == starts[:, label])
+            total = total + decay**k * (per_row * counted).sum()
+        return total
+
+    out = inputs(batch)
+    for name, soft in [("text", False), ("soft", True)]:
+        out |= {f"{name}.{key}": x for key, x in train(start, lambda w: loss(w, soft)).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(start, folder / "medusa_lm_head.safetensors")
+    save_file(out, folder / "golden.safetensors")
+
+
 out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent) / "training"
 make_case(out / "tied", tied=True, packed=False, seed=1)
 make_case(out / "own-packed", tied=False, packed=True, seed=2)
+make_medusa(out / "medusa", seed=2)

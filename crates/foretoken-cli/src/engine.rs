@@ -4,7 +4,9 @@ use std::env;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use foretoken::{CostCache, Engine, EngineOptions, HubEnvironment, MeasureCost, ModelSource};
+use foretoken::{
+    CostCache, Engine, EngineOptions, HubEnvironment, MeasureCost, MedusaSource, ModelSource,
+};
 
 use crate::demo;
 use crate::error::Error;
@@ -18,6 +20,11 @@ pub(crate) fn resolve(name: &str) -> Result<ModelSource, Error> {
         demo::DRAFT_NAME => demo::draft(),
         name => Ok(ModelSource::resolve(name, &hub())?),
     }
+}
+
+/// Finds Medusa heads: a folder, a file or a hub id in the local cache.
+pub(crate) fn resolve_heads(name: &str) -> Result<MedusaSource, Error> {
+    Ok(MedusaSource::resolve(name, &hub())?)
 }
 
 /// Where the Hugging Face hub keeps its downloads.

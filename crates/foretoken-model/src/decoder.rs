@@ -16,13 +16,23 @@ use crate::{
     AttentionBias, FfnBias, ModelError, ModelSpec, OutputHead, QkNorm, Tensor, WeightSource,
 };
 
-/// A recorded forward pass: inputs are tokens, the result is a buffer of logits.
+/// What a pass computes for the rows that are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PassOutput {
+    /// Hidden states and the logits of the tokens behind them.
+    #[default]
+    Logits,
+    /// Hidden states, for those who have no use for logits of every row.
+    Hidden,
+}
+
+/// A recorded forward pass: inputs are tokens, the results are buffers of hidden states and logits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoder {
     /// What a pass computes.
     pub program: Program,
-    /// `[wanted, vocab]`.
-    pub logits: BufferId,
+    /// `[wanted, vocab]`, where a pass makes logits.
+    pub logits: Option<BufferId>,
     /// What the output matrix is applied to, `[wanted, hidden]`: the residual behind the final norm.
     pub hidden: BufferId,
     /// What makes logits of hidden states, `[vocab, hidden]`.
@@ -54,7 +64,7 @@ struct Layer {
 
 impl Decoder {
     /// Records the program of a model.
-    pub fn record(spec: &ModelSpec) -> Self {
+    pub fn record(spec: &ModelSpec, output: PassOutput) -> Self {
         let mut program = Program::new();
         let all = |program: &mut Program, width| program.buffer(width, RowSet::All);
         let layer = Layer {
@@ -68,9 +78,9 @@ impl Decoder {
         };
         let wanted = program.buffer(spec.hidden, RowSet::Wanted);
         let hidden = program.buffer(spec.hidden, RowSet::Wanted);
-        let logits = program.buffer(spec.vocab, RowSet::Wanted);
         let (matrices, vectors) = (Vec::new(), Vec::new());
-        let mut decoder = Self { program, logits, hidden, output: MatrixId(0), matrices, vectors };
+        let (logits, none) = (None, MatrixId(0));
+        let mut decoder = Self { program, logits, hidden, output: none, matrices, vectors };
 
         let table = decoder.matrix(Tensor::Embedding);
         decoder.program.push(Op::Embed { table, out: layer.residual });
@@ -85,9 +95,13 @@ impl Decoder {
             OutputHead::Own => decoder.matrix(Tensor::Head),
         };
         decoder.output = weight;
-        let head =
-            Projection { map: Affine { weight, bias: None }, out: logits, write: Write::Store };
-        decoder.program.push(Op::Linear { input: hidden, parts: vec![head] });
+        if output == PassOutput::Logits {
+            let out = decoder.program.buffer(spec.vocab, RowSet::Wanted);
+            let map = Affine { weight, bias: None };
+            let parts = vec![Projection { map, out, write: Write::Store }];
+            decoder.program.push(Op::Linear { input: hidden, parts });
+            decoder.logits = Some(out);
+        }
         decoder
     }
 

@@ -36,12 +36,13 @@ pub use cache::{CacheError, KvCache, SequenceId};
 pub use chat::{ChatError, ChatTemplate, GenerationPrompt, Message, SpecialTexts};
 pub use checkpoint::{Checkpoint, GenerationDefaults, OpenOptions, Tensor, TensorInfo};
 pub use config::{Config, KeyLists, UnknownKeys};
-pub use decoder::{Decoder, LoadProgress};
+pub use decoder::{Decoder, LoadProgress, PassOutput};
 pub use error::{ConfigError, ModelError, TensorError};
 pub use gguf::{ArrayValue, Gguf, GgufError, GgufTensor, TensorType, Value};
 pub use medusa::{
     HeadBias, HeadPrecision, HeadTensor, Heads, MedusaCalibration, MedusaError, MedusaExport,
-    MedusaHeads, MedusaLayout, MedusaNetwork, MedusaShape,
+    MedusaHeads, MedusaLayout, MedusaMeasurement, MedusaNetwork, MedusaPath, MedusaShape,
+    MedusaSource,
 };
 pub use pytorch::PytorchError;
 pub use rope::Rotation;

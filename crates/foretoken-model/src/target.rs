@@ -13,8 +13,8 @@ use foretoken_tensor::{
 use thiserror::Error;
 
 use crate::{
-    CacheError, Decoder, KvCache, LoadProgress, ModelError, ModelSpec, Rotation, SequenceId,
-    WeightSource,
+    CacheError, Decoder, KvCache, LoadProgress, ModelError, ModelSpec, PassOutput, Rotation,
+    SequenceId, WeightSource,
 };
 
 /// Which nodes of a tree want a row of logits.
@@ -138,6 +138,8 @@ pub struct LoadOptions {
     /// KV positions all sequences may hold together; by default what one sequence of the whole
     /// context and its widest tree need.
     pub cache_positions: Option<usize>,
+    /// What passes compute.
+    pub output: PassOutput,
 }
 
 /// A model on a backend.
@@ -189,7 +191,7 @@ impl<B: Backend> Model<B> {
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self, ModelError> {
         let spec = source.spec().clone();
-        let decoder = Decoder::record(&spec);
+        let decoder = Decoder::record(&spec, options.output);
         let weights = decoder.load(backend.as_ref(), source, options.format, progress)?;
         let weight_format = options.format.unwrap_or_else(|| source.stored_format());
         let kv_type = options.kv_type.unwrap_or(match weight_format {
@@ -370,7 +372,8 @@ impl<B: Backend> Target for Model<B> {
     }
 
     fn logits(&self, item: usize, node: NodeId) -> &[f32] {
-        self.backend.row(&self.activations, self.decoder.logits, self.pass.wanted_row(item, node))
+        let logits = self.decoder.logits.expect("the model is loaded to make logits");
+        self.backend.row(&self.activations, logits, self.pass.wanted_row(item, node))
     }
 
     fn hidden(&self, item: usize, node: NodeId) -> &[f32] {

@@ -1,5 +1,7 @@
 //! Where operators compute: the threads, the precision of products and the scratch they share.
 
+use std::sync::Arc;
+
 use foretoken_cpu::{
     CpuBackend, CpuOptions, GemmScratch, Matrix, MatrixMut, Precision, Product, Write,
 };
@@ -18,7 +20,7 @@ const COPY: usize = 1 << 16;
 /// computed before.
 #[derive(Debug)]
 pub struct Compute {
-    backend: CpuBackend,
+    backend: Arc<CpuBackend>,
     precision: Precision,
     scratch: GemmScratch,
     /// One per thread.
@@ -28,7 +30,7 @@ pub struct Compute {
 impl Compute {
     /// Starts the threads.
     pub fn new(options: CpuOptions, precision: Precision) -> Self {
-        let backend = CpuBackend::new(options);
+        let backend = Arc::new(CpuBackend::new(options));
         let attention = (0..backend.threads()).map(|_| AttentionScratch::default()).collect();
         Self { backend, precision, scratch: GemmScratch::default(), attention }
     }
@@ -38,8 +40,8 @@ impl Compute {
         self.precision
     }
 
-    /// The threads and their kernels.
-    pub fn backend(&self) -> &CpuBackend {
+    /// The threads and their kernels, which a model that is only evaluated may share.
+    pub fn backend(&self) -> &Arc<CpuBackend> {
         &self.backend
     }
 

@@ -42,8 +42,8 @@ pub enum TrainError {
     },
     /// Document starts that do not fit their rows.
     #[error(
-        "row {row} of a sequence says that its document starts at {start}; starts are at most the row and \
-         never fall"
+        "row {row} of a sequence says that its document starts at {start}; a document starts at \
+         its first row, and its rows follow one another"
     )]
     Start {
         /// The row within its sequence.
@@ -65,6 +65,11 @@ pub enum TrainError {
         /// What it has.
         what: &'static str,
     },
+    /// Heads whose output matrices leave tokens out.
+    #[error(
+        "the heads leave tokens of the vocabulary out, and cannot learn those; begin with new heads"
+    )]
+    TokenMap,
     /// A tensor of a saved state.
     #[error("the state's tensor `{name}` should have {wanted} values{}; use the state of this model",
         .found.map_or(" and is missing".to_owned(), |found| format!(", not {found}")))]

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
+use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
-use crate::llama::Batch;
 use crate::parameters::Parameters;
 
 /// What a run trains.
@@ -62,6 +62,14 @@ impl Metrics {
         match self.sums.iter_mut().find(|(known, ..)| known == name) {
             Some((_, total, weights)) => (*total, *weights) = (*total + sum, *weights + weight),
             None => self.sums.push((name.to_owned(), sum, weight)),
+        }
+    }
+
+    /// Sets what is no mean over batches, in place of what it was.
+    pub fn set(&mut self, name: &str, value: f64) {
+        match self.sums.iter_mut().find(|(known, ..)| known == name) {
+            Some((_, total, weights)) => (*total, *weights) = (value, 1.0),
+            None => self.sums.push((name.to_owned(), value, 1.0)),
         }
     }
 

@@ -13,28 +13,37 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod batch;
 mod compute;
 pub mod data;
 mod error;
 mod learner;
 mod llama;
 mod loss;
+mod medusa;
 pub mod operators;
 mod optimizer;
 mod parameters;
 mod run;
+mod teacher;
 mod vector;
 
 pub use base::BaseModel;
+pub use batch::Batch;
 pub use compute::Compute;
 pub use error::TrainError;
 pub use foretoken_cpu::{CpuOptions, Precision, default_threads};
+pub use foretoken_model::HeadPrecision;
 pub use learner::{Learner, Metrics};
-pub use llama::{Batch, Llama, LlamaShape, StoredAs};
+pub use llama::{Llama, LlamaShape, StoredAs};
 pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
+pub use medusa::{
+    HeadExport, HeadLabels, HeadLayout, Medusa1, MedusaObjective, MedusaParameters, OutputMatrices,
+};
 pub use optimizer::{AdamOptions, AdamW, CosineSchedule};
 pub use parameters::{Parameter, Parameters, clip};
 pub use run::{
     CheckpointEvery, Event, History, HistoryPoint, Plan, Progress, Run, RunError, RunOptions,
     Start, check_memory,
 };
+pub use teacher::FrozenTarget;

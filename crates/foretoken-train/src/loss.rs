@@ -37,6 +37,8 @@ pub enum Targets<'a> {
     Tokens(&'a [TokenId]),
     /// What a teacher of the same vocabulary says; the loss is the Kullback-Leibler divergence from it.
     Teacher(Teacher<'a>),
+    /// The mean of both losses.
+    Both(&'a [TokenId], Teacher<'a>),
 }
 
 /// A distribution per row, as hidden states of a model and its output matrix.
@@ -74,6 +76,9 @@ impl Default for LossScratch {
 }
 
 impl LossScratch {
+    /// What blocks of the default size take, those of a teacher included.
+    pub(crate) const BYTES: usize = 2 * LOGITS * size_of::<f32>();
+
     /// Blocks of at most so many logits, or of one row.
     pub fn new(most: usize) -> Self {
         Self { most, logits: Vec::new(), teacher: Vec::new() }
@@ -149,17 +154,21 @@ impl HeadLoss<'_> {
                         {
                             **rank = vector::rank(logits, **token as usize);
                         }
-                        **loss = hard_row(logits, **token, **weight);
+                        **loss = hard_row(logits, **token as usize, **weight);
                     });
                 }
-                Targets::Teacher(teacher) => {
+                Targets::Teacher(teacher) | Targets::Both(_, teacher) => {
                     let hidden = Matrix::new(teacher.hidden, teacher.width);
                     let hidden = hidden.block(rows, 0..teacher.width);
                     let head = Matrix::new(teacher.head, teacher.width);
                     let teacher = product(compute, hidden, head, &mut scratch.teacher);
-                    let items = of_rows.zip(teacher.chunks_exact_mut(vocab));
-                    compute.each(items, |(((loss, weight), logits), teacher)| {
-                        **loss = soft_row(logits, teacher, **weight);
+                    let items = of_rows.zip(teacher.chunks_exact_mut(vocab)).enumerate();
+                    compute.each(items, |(row, (((loss, weight), logits), teacher))| {
+                        let token = match self.targets {
+                            Targets::Both(tokens, _) => Some(tokens[first + *row] as usize),
+                            _ => None,
+                        };
+                        **loss = soft_row(logits, teacher, token, **weight);
                     });
                 }
             }
@@ -186,12 +195,11 @@ fn product<'a>(
 }
 
 /// Cross-entropy of one row: `w (p - onehot)` replaces the logits.
-fn hard_row(logits: &mut [f32], target: TokenId, weight: f32) -> f64 {
+fn hard_row(logits: &mut [f32], target: usize, weight: f32) -> f64 {
     if weight == 0.0 {
         logits.fill(0.0);
         return 0.0;
     }
-    let target = target as usize;
     let logit = logits[target];
     let lse = vector::softmax(logits);
     vector::scale(logits, weight);
@@ -199,8 +207,9 @@ fn hard_row(logits: &mut [f32], target: TokenId, weight: f32) -> f64 {
     f64::from(weight) * (f64::from(lse) - f64::from(logit))
 }
 
-/// Divergence of one row from the teacher's: `w (p - q)` replaces the logits, `q` is the teacher's probability.
-fn soft_row(logits: &mut [f32], teacher: &mut [f32], weight: f32) -> f64 {
+/// Divergence of one row from the teacher's, or its mean with the cross-entropy of a token: `w (p - q)` replaces the
+/// logits, where `q` is the teacher's probability or the mean of that and one at the token.
+fn soft_row(logits: &mut [f32], teacher: &mut [f32], token: Option<usize>, weight: f32) -> f64 {
     if weight == 0.0 {
         logits.fill(0.0);
         return 0.0;
@@ -210,9 +219,14 @@ fn soft_row(logits: &mut [f32], teacher: &mut [f32], weight: f32) -> f64 {
     for ((gap, t), s) in gap.iter_mut().zip(&*teacher).zip(&*logits) {
         *gap = t - s;
     }
-    let of_teacher = vector::softmax(teacher);
-    let lse = vector::softmax(logits);
-    let mean = vector::dot(teacher, &gap);
+    let logit = token.map(|token| f64::from(logits[token]));
+    let of_teacher = f64::from(vector::softmax(teacher));
+    let lse = f64::from(vector::softmax(logits));
+    let divergence = f64::from(vector::dot(teacher, &gap)) - of_teacher + lse;
+    if let Some(token) = token {
+        vector::scale(teacher, 0.5);
+        teacher[token] += 0.5;
+    }
     vector::subtract_scaled(logits, teacher, weight);
-    f64::from(weight) * (f64::from(mean) - f64::from(of_teacher) + f64::from(lse))
+    f64::from(weight) * logit.map_or(divergence, |logit| 0.5 * (divergence + lse - logit))
 }

@@ -54,7 +54,7 @@ impl LoadArgs {
 }
 
 /// Weight formats that matrices can be packed in, by name.
-pub(super) fn formats() -> impl TypedValueParser<Value = WeightFormat> {
+pub(crate) fn formats() -> impl TypedValueParser<Value = WeightFormat> {
     let names = QUANTS.iter().filter(|spec| spec.encoder.is_some()).map(|spec| spec.name);
     PossibleValuesParser::new(names).try_map(|name| name.parse::<WeightFormat>())
 }

@@ -12,8 +12,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{bench, completions, generate, inspect, run, score, tokenize, train};
 
-pub(crate) use drafting::DraftArgs;
-pub(crate) use loading::{LoadArgs, kv_types, levels};
+pub(crate) use drafting::{DraftArgs, medusa_heads};
+pub(crate) use loading::{LoadArgs, formats, kv_types, levels};
 pub(crate) use prompt::{PromptArgs, TextArgs};
 pub(crate) use prompt_set::{PromptSetArgs, SetPrompt};
 pub(crate) use sampling::SamplingArgs;

@@ -1,6 +1,9 @@
 //! `foretoken train`: small models from text.
 
 mod base;
+mod calibrate;
+mod continuations;
+mod medusa;
 mod plot;
 mod session;
 
@@ -19,11 +22,17 @@ pub(crate) struct Args {
 enum Train {
     /// A small Llama from nothing
     Base(Box<base::Args>),
+    /// Heads that draft for a model (Medusa)
+    Medusa(Box<medusa::Args>),
+    /// How often heads are right, which chooses the trees they draft
+    Calibrate(Box<calibrate::Args>),
 }
 
 /// Trains.
 pub(crate) fn run(args: Args) -> Result<(), Error> {
     match args.command {
         Train::Base(args) => base::run(&args),
+        Train::Medusa(args) => medusa::run(*args),
+        Train::Calibrate(args) => calibrate::run(*args),
     }
 }

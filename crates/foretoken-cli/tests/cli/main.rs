@@ -3,6 +3,7 @@
 mod bad_input;
 mod bench;
 mod bench_generate;
+mod heads;
 mod help;
 mod lossless;
 mod models;

@@ -157,6 +157,17 @@ impl MedusaShape {
         })
     }
 
+    /// Number of values of all tensors.
+    pub fn parameters(&self) -> usize {
+        let sizes = |tensor| self.dims(tensor).into_iter().fold(1, usize::saturating_mul);
+        self.tensors().map(sizes).fold(0, usize::saturating_add)
+    }
+
+    /// What a layout calls a tensor.
+    pub fn name(&self, layout: MedusaLayout, tensor: HeadTensor) -> String {
+        name(layout, tensor, self.blocks)
+    }
+
     /// A tensor's sizes, outermost first.
     pub fn dims(&self, tensor: HeadTensor) -> Vec<usize> {
         match tensor {

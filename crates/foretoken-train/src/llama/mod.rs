@@ -8,35 +8,19 @@ mod initial;
 mod layer;
 mod shape;
 
-use foretoken_core::TokenId;
 use foretoken_cpu::Write;
 use foretoken_model::{OutputHead, Rope as RopeSpec, RopeScaling};
 
 pub use files::StoredAs;
 pub use shape::LlamaShape;
 
+use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
 use crate::loss::{HeadGradient, HeadLoss, LossScratch, Targets};
 use crate::operators::{NormGradient, RmsNorm, Rope, gather, gather_backward};
 use crate::parameters::{Parameter, Parameters};
 use layer::{Layer, PARAMETERS, Saved, Scratch};
-
-/// Sequences to learn from.
-#[derive(Debug, Clone, Copy)]
-pub struct Batch<'a> {
-    /// The sequences, one after another.
-    pub tokens: &'a [TokenId],
-    /// Tokens per sequence.
-    pub length: usize,
-    /// What should follow each token.
-    pub targets: &'a [TokenId],
-    /// What each target counts: the loss is `Σ weight cross-entropy`, so a mean has weights of one over their
-    /// number. Zero masks a target.
-    pub weights: &'a [f32],
-    /// Per token, where in its sequence its document starts; empty where each sequence is one document.
-    pub starts: &'a [u32],
-}
 
 /// A Llama with all that training needs but the optimiser.
 #[derive(Debug)]
@@ -125,7 +109,7 @@ impl Llama {
     /// # Errors
     /// If the batch is none of this model.
     pub fn forward(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<(), TrainError> {
-        self.check(batch)?;
+        batch.check(self.shape.vocab, self.shape.context)?;
         let activations = match self.activations.take() {
             Some(kept) if kept.fits(batch) => kept,
             _ => Activations::new(&self.shape, batch),
@@ -215,35 +199,6 @@ impl Llama {
             OutputHead::Tied => 0,
             OutputHead::Own => 1 + PARAMETERS * self.shape.layers + 1,
         }
-    }
-
-    fn check(&self, batch: &Batch<'_>) -> Result<(), TrainError> {
-        let (tokens, length) = (batch.tokens.len(), batch.length);
-        let LlamaShape { vocab, context, .. } = self.shape;
-        if length == 0 || length > context || tokens == 0 || !tokens.is_multiple_of(length) {
-            return Err(TrainError::BatchLength { tokens, length, context });
-        }
-        let arrays = [("targets", batch.targets.len()), ("weights", batch.weights.len())];
-        let starts = (!batch.starts.is_empty()).then_some(("starts", batch.starts.len()));
-        if let Some((what, found)) =
-            arrays.into_iter().chain(starts).find(|(_, found)| *found != tokens)
-        {
-            return Err(TrainError::BatchShape { tokens, what, found });
-        }
-        let mut ids = batch.tokens.iter().chain(batch.targets);
-        if let Some(&token) = ids.find(|token| **token as usize >= vocab) {
-            return Err(TrainError::Token { token, vocab });
-        }
-        for starts in batch.starts.chunks(length) {
-            let mut last = 0;
-            for (row, &start) in starts.iter().enumerate() {
-                if start < last || start as usize > row {
-                    return Err(TrainError::Start { row, start });
-                }
-                last = start;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -25,6 +25,11 @@ pub(crate) fn dot(x: &[f64], y: &[f32]) -> f64 {
     x.iter().zip(y).map(|(x, y)| x * f64::from(*y)).sum()
 }
 
+pub(crate) fn log_softmax(logits: &[f64]) -> Vec<f64> {
+    let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
+    logits.iter().map(|logit| logit - sum.ln()).collect()
+}
+
 /// Asserts that each value is within `2e-6` of the largest.
 pub(crate) fn assert_close(what: &str, found: &[f32], wanted: &[f64]) {
     assert_eq!(found.len(), wanted.len(), "{what}");

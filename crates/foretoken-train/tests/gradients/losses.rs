@@ -3,7 +3,7 @@
 use foretoken_cpu::Write;
 use foretoken_train::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
 
-use crate::check::{assert_close, compute, differences, random, wide};
+use crate::check::{assert_close, compute, differences, log_softmax, random, wide};
 
 const ROWS: usize = 5;
 const VOCAB: usize = 37;
@@ -14,20 +14,18 @@ fn logits(x: &[f64], head: &[f64], width: usize, row: usize) -> Vec<f64> {
     head.chunks(width).map(|w| x.iter().zip(w).map(|(x, w)| x * w).sum()).collect()
 }
 
-fn log_softmax(logits: &[f64]) -> Vec<f64> {
-    let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
-    logits.iter().map(|logit| logit - sum.ln()).collect()
-}
-
 fn twin(loss: &HeadLoss<'_>, x: &[f64], head: &[f64]) -> f64 {
     let rows = (0..ROWS).map(|row| {
         let p = log_softmax(&logits(x, head, WIDTH, row));
+        let hard = |tokens: &[u32]| -p[tokens[row] as usize];
+        let soft = |Teacher { hidden, head, width }: Teacher<'_>| -> f64 {
+            let q = log_softmax(&logits(&wide(hidden), &wide(head), width, row));
+            q.iter().zip(&p).map(|(q, p)| q.exp() * (q - p)).sum()
+        };
         let value = match loss.targets {
-            Targets::Tokens(tokens) => -p[tokens[row] as usize],
-            Targets::Teacher(Teacher { hidden, head, width }) => {
-                let q = log_softmax(&logits(&wide(hidden), &wide(head), width, row));
-                q.iter().zip(&p).map(|(q, p)| q.exp() * (q - p)).sum()
-            }
+            Targets::Tokens(tokens) => hard(tokens),
+            Targets::Teacher(teacher) => soft(teacher),
+            Targets::Both(tokens, teacher) => 0.5 * (hard(tokens) + soft(teacher)),
         };
         f64::from(loss.weights[row]) * value
     });
@@ -66,4 +64,5 @@ fn divergence_from_a_teacher() {
     let teacher = Teacher { hidden: &hidden, head: &head, width: 4 };
     check(Targets::Teacher(teacher), LossScratch::default());
     check(Targets::Teacher(teacher), LossScratch::new(3 * VOCAB));
+    check(Targets::Both(&[0, 7, 36, 7, 1], teacher), LossScratch::new(2 * VOCAB));
 }

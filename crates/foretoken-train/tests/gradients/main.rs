@@ -7,4 +7,5 @@
 mod attention;
 mod check;
 mod losses;
+mod medusa;
 mod operators;

@@ -156,7 +156,7 @@ fn mistakes_are_named() {
         ),
         (
             Batch { starts: &[0, 1, 0], ..good },
-            "row 2 of a sequence says that its document starts at 0; starts are at most the row and never fall",
+            "row 2 of a sequence says that its document starts at 0; a document starts at its first row, and its rows follow one another",
         ),
     ] {
         let refused = model.step(&mut compute, &batch).expect_err("a bad batch");

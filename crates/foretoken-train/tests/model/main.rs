@@ -2,5 +2,6 @@
 
 mod files;
 mod goldens;
+mod heads;
 mod laws;
 mod support;

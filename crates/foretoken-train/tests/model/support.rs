@@ -14,7 +14,7 @@ pub(crate) fn compute(threads: usize, precision: Precision) -> Compute {
 
 /// A case of `testdata/make_training_goldens.py`.
 pub(crate) struct Golden {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     bytes: Vec<u8>,
     pub(crate) tokens: Vec<u32>,
     pub(crate) targets: Vec<u32>,

@@ -185,7 +185,7 @@ impl ForwardBench {
         // Blocks are allocated as they are needed.
         let cache_positions = Some(usize::MAX);
         let kv_type = options.kv_type;
-        let load = LoadOptions { format, kv_type, context: None, cache_positions };
+        let load = LoadOptions { format, kv_type, cache_positions, ..LoadOptions::default() };
         let mut progress = |step| progress(name, step);
         let model = Model::load(Arc::clone(&backend), source, load, &mut progress)?;
         Ok(Self {

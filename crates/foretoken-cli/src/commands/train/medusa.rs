@@ -1,0 +1,185 @@
+//! `foretoken train medusa`: heads that draft for a model.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use foretoken::{Checkpoint, EngineOptions, OpenOptions, WeightFormat};
+use foretoken_train::data::{Corpus, Encoder};
+use foretoken_train::{
+    FrozenTarget, HeadExport, HeadLabels, HeadLayout, HeadPrecision, Medusa1, MedusaObjective,
+    MedusaParameters, OutputMatrices, check_memory,
+};
+
+use super::calibrate;
+use super::continuations::{Continuations, DistillArgs};
+use super::session::{Recipe, Session};
+use crate::args::{TrainArgs, formats};
+use crate::engine;
+use crate::error::Error;
+
+const AFTER_HELP: &str = "\
+The model stays as it is; use the heads with --drafter medusa --medusa-heads FOLDER. The folder
+holds them in bf16, beside their history and checkpoint; the same command goes on where a run has
+ended early.
+
+Validation says per head how often its best guess, and one of its best five, is the token that
+comes, and how many tokens a step would yield with the best tree of 63 guesses.
+
+Examples:
+  foretoken train medusa demo --data corpus/ --tokens 10M --out heads
+  foretoken train medusa model.gguf --data chats.jsonl --labels soft --steps 2000 --out heads
+  foretoken train medusa demo --data corpus/ --self-distill 5000 --tokens 5M --out heads
+  foretoken train medusa demo --from heads --data more.jsonl --tokens 5M --out more-heads";
+
+/// Flags of `train medusa`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// The model the heads are for
+    model: String,
+
+    #[command(flatten)]
+    heads: HeadArgs,
+
+    #[command(flatten)]
+    distill: DistillArgs,
+
+    #[command(flatten)]
+    train: TrainArgs,
+}
+
+/// What the heads are.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Head options")]
+struct HeadArgs {
+    /// Heads; head K learns the token K + 1 places ahead
+    #[arg(long, value_name = "N", default_value_t = const { NonZeroUsize::new(4).unwrap() })]
+    heads: NonZeroUsize,
+
+    /// Residual blocks per head
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
+    layers: NonZeroUsize,
+
+    /// Use the model's output matrix for every head: files are much smaller, heads guess worse
+    #[arg(long)]
+    shared_output: bool,
+
+    /// Go on with these heads: a folder, a .safetensors or .pt file, or a hub id in the local cache
+    #[arg(long, value_name = "HEADS", conflicts_with_all = ["heads", "layers", "shared_output"])]
+    from: Option<String>,
+
+    /// What heads should say: the text's next tokens, the model's own distribution, or half of each
+    #[arg(long, value_name = "LABELS", default_value = "text", value_parser = labels())]
+    labels: HeadLabels,
+
+    /// What each head's loss counts over that of the head before
+    #[arg(long, value_name = "X", default_value_t = 0.8, value_parser = parse_decay)]
+    decay: f32,
+
+    /// Format the model runs in [default: as stored]
+    #[arg(long, value_name = "FORMAT", env = "FORETOKEN_QUANT", value_parser = formats())]
+    quant: Option<WeightFormat>,
+
+    /// Names and configuration of the written heads: as the authors publish them, or as vLLM reads them
+    #[arg(long, value_name = "LAYOUT", default_value = "published", value_parser = layouts())]
+    layout: HeadLayout,
+
+    /// Measure the heads on these prompts once they are trained, as `train calibrate` does
+    #[arg(long, value_name = "FILE")]
+    calibrate: Option<PathBuf>,
+}
+
+fn labels() -> impl TypedValueParser<Value = HeadLabels> {
+    PossibleValuesParser::new(["text", "soft", "mixed"]).map(|name| match name.as_str() {
+        "soft" => HeadLabels::Soft,
+        "mixed" => HeadLabels::Mixed,
+        _ => HeadLabels::Text,
+    })
+}
+
+fn layouts() -> impl TypedValueParser<Value = HeadLayout> {
+    PossibleValuesParser::new(["published", "vllm"]).map(|name| match name.as_str() {
+        "vllm" => HeadLayout::Vllm,
+        _ => HeadLayout::Published,
+    })
+}
+
+fn parse_decay(text: &str) -> Result<f32, &'static str> {
+    let decay = text.parse().ok().filter(|decay| (0.0..=1.0).contains(decay) && *decay > 0.0);
+    decay.ok_or("write a number above 0 and at most 1, such as 0.8")
+}
+
+/// Trains the heads.
+pub(super) fn run(args: Args) -> Result<(), Error> {
+    let Args { model, heads, distill, mut train } = args;
+    if heads.shared_output && heads.layout == HeadLayout::Vllm {
+        let cause = "vLLM reads no heads that share the output matrix; leave out --shared-output";
+        return Err(Error::flag("--layout", cause));
+    }
+    let session = Session::start(&train);
+    let source = engine::resolve(&model)?;
+    let plain = EngineOptions {
+        drafter: "none".to_owned(),
+        format: heads.quant,
+        threads: train.threads,
+        isa: train.isa,
+        ..EngineOptions::new(source.clone())
+    };
+    let checkpoint = Checkpoint::open(&source, &OpenOptions::default())?;
+    let encoder = Encoder::of(&checkpoint)?;
+    if let Some(count) = distill.self_distill {
+        let prompts = &Corpus::read(session.compute(), &encoder, &train.data)?;
+        let (options, model) = (plain.clone(), checkpoint.name());
+        let made = Continuations { count, args: &distill, train: &train, prompts, options, model };
+        train.data = vec![made.file()?];
+    }
+    let target = FrozenTarget::load(session.compute(), &checkpoint, heads.quant)?;
+    let parameters = heads.parameters(&target)?;
+    let export = HeadExport {
+        layout: heads.layout,
+        precision: HeadPrecision::Bf16,
+        base_model: checkpoint.name().to_owned(),
+    };
+    let objective = MedusaObjective { labels: heads.labels, decay: heads.decay };
+    let identity = heads.identity(checkpoint.name(), &parameters);
+    let learner = Medusa1::new(target, parameters, objective, export);
+    session.train(&train, &encoder, Recipe { learner, identity, learning_rate: 1e-3 })?;
+    match &heads.calibrate {
+        Some(prompts) => calibrate::after_training(plain, &train.out, prompts),
+        None => Ok(()),
+    }
+}
+
+impl HeadArgs {
+    /// The heads to begin with.
+    fn parameters(&self, target: &FrozenTarget) -> Result<MedusaParameters, Error> {
+        if let Some(from) = &self.from {
+            let files = engine::resolve_heads(from)?.open()?;
+            check_memory(files.shape().parameters(), 0)?;
+            let read = MedusaParameters::read(&files, target.spec());
+            return read.map_err(|cause| Error::from(cause).context("--from"));
+        }
+        let outputs = if self.shared_output { OutputMatrices::Shared } else { OutputMatrices::Own };
+        let size = (self.heads.get(), self.layers.get());
+        let shape = MedusaParameters::shape_for(target.spec(), size, outputs);
+        check_memory(shape.parameters(), 0)?;
+        Ok(MedusaParameters::new(shape, target.head()))
+    }
+
+    /// What makes a run one of these heads.
+    fn identity(&self, model: &str, heads: &MedusaParameters) -> Vec<(String, String)> {
+        let shape = heads.shape();
+        let output = shape.vocab.map_or("the model's", |_| "their own");
+        let settings = [
+            ("method", "medusa".to_owned()),
+            ("model", model.to_owned()),
+            ("weight format", self.quant.map_or("as stored", |format| format.name()).to_owned()),
+            ("heads", format!("{} of {} blocks, output {output}", shape.count, shape.blocks)),
+            ("first heads", self.from.clone().unwrap_or_else(|| "new".to_owned())),
+            ("labels", format!("{:?}", self.labels).to_lowercase()),
+            ("decay", self.decay.to_string()),
+        ];
+        settings.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+}

@@ -1,0 +1,106 @@
+//! Medusa heads trained by the command: what is written, from where a run goes on, and what is refused.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use super::{foretoken, json, refusal};
+
+/// Arguments of a training of seconds, with text that repeats itself.
+fn arguments(folder: &Path, out: &str, more: &[&str]) -> Vec<String> {
+    let mut text = String::new();
+    for index in 0..40 {
+        writeln!(text, "{{\"text\": \"The cat number {index} sat on the mat, and sat.\"}}")
+            .expect("text");
+    }
+    let data = folder.join("data.jsonl");
+    fs::write(&data, text).expect("the data");
+    let (data, out) = (data.display().to_string(), folder.join(out).display().to_string());
+    let fixed =
+        "train medusa demo-draft --length 24 --batch 2 --steps 4 --validate-every 2 --threads 1";
+    let fixed = fixed.split_whitespace().map(str::to_owned);
+    let fixed = fixed.chain(["--data".to_owned(), data, "--out".to_owned(), out]);
+    fixed.chain(more.iter().map(|word| (*word).to_owned())).collect()
+}
+
+fn words(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn heads_are_trained_and_gone_on_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = arguments(folder.path(), "out", &["--heads", "2", "--json"]);
+    let first = json(&words(&made));
+    let measured = |name: &str| first["validation"][name].as_f64().expect(name);
+    for name in ["head 1 top1", "head 2 top5"] {
+        assert!((0.0..=1.0).contains(&measured(name)), "{first}");
+    }
+    assert!((1.0..=3.0).contains(&measured("tokens per step")), "{first}");
+    let out = folder.path().join("out");
+    let config = fs::read_to_string(out.join("config.json")).expect("the configuration");
+    assert!(config.contains("\"medusa_num_heads\": 2"), "{config}");
+    let from = out.display().to_string();
+    let second = json(&words(&arguments(folder.path(), "more", &["--from", &from, "--json"])));
+    let loss = |object: &serde_json::Value| object["loss"].as_f64().expect("a loss");
+    assert!(loss(&second) < loss(&first), "{second} behind {first}");
+}
+
+#[test]
+fn continuations_are_made_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let more = ["--heads", "1", "--self-distill", "3", "--max-tokens", "8", "--labels", "soft"];
+    let made = arguments(folder.path(), "out", &more);
+    let run = foretoken(&words(&made));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let file = folder.path().join("out/continuations.jsonl");
+    let text = fs::read_to_string(&file).expect("the continuations");
+    assert_eq!(text.lines().count(), 3);
+    assert!(
+        text.lines().all(|line| line.starts_with("{\"tokens\":[") && line.contains("\"prompt\":"))
+    );
+
+    // A run that died behind one line and a half makes the rest again.
+    let half = text.find('\n').expect("a line") + 20;
+    fs::write(file.with_file_name("continuations.part.jsonl"), &text[..half]).expect("a part");
+    fs::remove_file(&file).expect("it is there");
+    let again = foretoken(&words(&made));
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert_eq!(fs::read_to_string(&file).expect("the continuations"), text);
+
+    let other = arguments(folder.path(), "out", &["--self-distill", "4"]);
+    let message = refusal(&words(&other));
+    assert!(message.contains("the continuations there have count 3, not 4"), "{message}");
+}
+
+#[test]
+fn mistakes_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let heads = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/medusa/v01");
+    let cases: [(&[&str], &str); 5] = [
+        (
+            &["--decay", "0"],
+            "2 error: invalid value '0' for '--decay <X>': write a number above 0 and at most 1, such as 0.8; \
+             see --help",
+        ),
+        (
+            &["--shared-output", "--layout", "vllm"],
+            "2 error: --layout: vLLM reads no heads that share the output matrix; leave out --shared-output",
+        ),
+        (
+            &["--from", heads, "--heads", "2"],
+            "2 error: the argument '--from <HEADS>' cannot be used with '--heads <N>'; see --help",
+        ),
+        (&["--temperature", "1"], "2 error: the following required arguments were not provided: "),
+        (&["--from", heads], "1 error: --from: "),
+    ];
+    for (more, wanted) in cases {
+        let message = refusal(&words(&arguments(folder.path(), "out", more)));
+        assert!(message.starts_with(wanted), "{message}");
+    }
+    let wild = arguments(folder.path(), "out", &["--learning-rate", "1e30", "--warm-up", "0"]);
+    let run = foretoken(&words(&wild));
+    let last = run.stderr.lines().last().unwrap_or_default();
+    assert_eq!(run.code, Some(1));
+    assert!(last.contains("training diverged; lower the learning rate"), "{last}");
+}

@@ -1,0 +1,102 @@
+//! Medusa-1: heads that are trained on a model that stays as it is.
+
+use std::path::Path;
+
+use super::loss::{HeadStates, HeadsLoss, MedusaObjective};
+use super::parameters::{HeadExport, MedusaParameters};
+use super::rates::PathRates;
+use crate::batch::Batch;
+use crate::compute::Compute;
+use crate::error::TrainError;
+use crate::learner::{Learner, Metrics};
+use crate::loss::{LossScratch, Teacher};
+use crate::parameters::Parameters;
+use crate::teacher::FrozenTarget;
+
+/// Nodes of the tree whose tokens per step are reported, the root aside: those of the published trees.
+const NODES: usize = 63;
+
+/// Heads and the model they are for.
+pub struct Medusa1 {
+    target: FrozenTarget,
+    heads: MedusaParameters,
+    objective: MedusaObjective,
+    export: HeadExport,
+    loss: HeadsLoss,
+    hidden: Vec<f32>,
+    /// Of the evaluation under way.
+    rates: PathRates,
+}
+
+impl Medusa1 {
+    /// Trains `heads`, which are for this target.
+    pub fn new(
+        target: FrozenTarget,
+        heads: MedusaParameters,
+        objective: MedusaObjective,
+        export: HeadExport,
+    ) -> Self {
+        let (loss, hidden, rates) = <_>::default();
+        Self { target, heads, objective, export, loss, hidden, rates }
+    }
+
+    /// The heads as they are now.
+    pub fn heads(&self) -> &MedusaParameters {
+        &self.heads
+    }
+}
+
+/// What heads on this model read and learn from.
+fn states<'a>(target: &'a FrozenTarget, hidden: &'a [f32]) -> HeadStates<'a> {
+    let (head, width) = (target.head(), target.spec().hidden);
+    HeadStates { hidden, head, teacher: Teacher { hidden, head, width } }
+}
+
+impl Learner for Medusa1 {
+    fn groups(&self) -> Vec<&Parameters> {
+        vec![&self.heads.parameters]
+    }
+
+    fn groups_mut(&mut self) -> Vec<&mut Parameters> {
+        vec![&mut self.heads.parameters]
+    }
+
+    fn begin_step(&mut self, _: u64, _: u64) {
+        self.rates = PathRates::default();
+    }
+
+    fn step(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError> {
+        let Self { target, heads, objective, loss, hidden, .. } = self;
+        target.hidden(batch, hidden)?;
+        let states = states(target, hidden);
+        Ok(loss.step(compute, heads, (*objective, &states), batch))
+    }
+
+    fn evaluate(
+        &mut self,
+        compute: &mut Compute,
+        batch: &Batch<'_>,
+        metrics: &mut Metrics,
+    ) -> Result<(), TrainError> {
+        let Self { target, heads, objective, loss, hidden, rates, .. } = self;
+        target.hidden(batch, hidden)?;
+        let states = states(target, hidden);
+        for ranks in loss.evaluate(compute, heads, (*objective, &states), batch, metrics) {
+            rates.add(&ranks);
+        }
+        if let Some(tokens) = rates.tokens_per_step(NODES) {
+            metrics.set("tokens per step", tokens);
+        }
+        Ok(())
+    }
+
+    fn export(&self, folder: &Path) -> Result<(), TrainError> {
+        self.heads.export(folder, &self.export)
+    }
+
+    fn step_bytes(&self, tokens: usize) -> usize {
+        // The model's states, those gathered for a head and for its labels, two gradients, and the stream.
+        let rows = 5 + 2 * self.heads.shape().blocks;
+        tokens * rows * self.heads.shape().hidden * size_of::<f32>() + LossScratch::BYTES
+    }
+}
