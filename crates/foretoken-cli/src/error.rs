@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use foretoken::{Error as EngineError, ModelError, PackError, ParamError, TokenizerError};
 use foretoken_train::data::DataError;
-use foretoken_train::{RunError, TrainError};
+use foretoken_train::{RunError, TrainError, VocabularyError};
 
 /// Why a command ends.
 #[derive(Debug)]
@@ -119,6 +119,16 @@ impl From<TrainError> for Error {
     fn from(cause: TrainError) -> Self {
         match cause {
             TrainError::Shape { .. } => Self::flag("--shape", cause),
+            cause => Self::failure(cause),
+        }
+    }
+}
+
+impl From<VocabularyError> for Error {
+    fn from(cause: VocabularyError) -> Self {
+        match cause {
+            VocabularyError::Few { .. } => Self::flag("--vocab", cause),
+            VocabularyError::NoText => Self::failure(format!("{cause} by --tokenizer")),
             cause => Self::failure(cause),
         }
     }

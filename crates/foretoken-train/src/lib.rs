@@ -16,6 +16,7 @@ mod base;
 mod batch;
 mod compute;
 pub mod data;
+mod draft;
 mod error;
 mod learner;
 mod llama;
@@ -27,10 +28,13 @@ mod parameters;
 mod run;
 mod teacher;
 mod vector;
+mod vocabulary;
+mod weights;
 
 pub use base::BaseModel;
 pub use batch::Batch;
 pub use compute::Compute;
+pub use draft::DraftModel;
 pub use error::TrainError;
 pub use foretoken_cpu::{CpuOptions, Precision, default_threads};
 pub use foretoken_model::HeadPrecision;
@@ -43,7 +47,8 @@ pub use medusa::{
 pub use optimizer::{AdamOptions, AdamW, CosineSchedule};
 pub use parameters::{Parameter, Parameters, clip};
 pub use run::{
-    CheckpointEvery, Event, History, HistoryPoint, Plan, Progress, Run, RunError, RunOptions,
-    Start, check_memory,
+    CheckpointEvery, Event, History, HistoryPoint, OutputFolder, Plan, Progress, Run, RunError,
+    RunOptions, Start, check_memory,
 };
 pub use teacher::FrozenTarget;
+pub use vocabulary::{VocabularyError, train_tokenizer};

@@ -37,8 +37,8 @@ pub enum Targets<'a> {
     Tokens(&'a [TokenId]),
     /// What a teacher of the same vocabulary says; the loss is the Kullback-Leibler divergence from it.
     Teacher(Teacher<'a>),
-    /// The mean of both losses.
-    Both(&'a [TokenId], Teacher<'a>),
+    /// Both: the divergence counts so much, from 0 to 1, and the cross-entropy what is left of 1.
+    Both(&'a [TokenId], Teacher<'a>, f32),
 }
 
 /// A distribution per row, as hidden states of a model and its output matrix.
@@ -91,8 +91,9 @@ impl HeadLoss<'_> {
         self.blocks(compute, scratch, &mut [], |_, _, _, _| {})
     }
 
-    /// As [`Self::forward`] for targets that are tokens; writes how many tokens each row finds likelier than
-    /// its target, where the lower of two equally likely ones is the likelier. A masked row's is left alone.
+    /// As [`Self::forward`]; writes how many tokens each row finds likelier than its target, or than the
+    /// teacher's likeliest token where there is a teacher. The lower of two equally likely ones is the likelier. A
+    /// masked row's rank is left alone.
     ///
     /// # Panics
     /// If there is not one rank per row.
@@ -157,15 +158,23 @@ impl HeadLoss<'_> {
                         **loss = hard_row(logits, **token as usize, **weight);
                     });
                 }
-                Targets::Teacher(teacher) | Targets::Both(_, teacher) => {
+                Targets::Teacher(teacher) | Targets::Both(_, teacher, _) => {
                     let hidden = Matrix::new(teacher.hidden, teacher.width);
                     let hidden = hidden.block(rows, 0..teacher.width);
                     let head = Matrix::new(teacher.head, teacher.width);
                     let teacher = product(compute, hidden, head, &mut scratch.teacher);
-                    let items = of_rows.zip(teacher.chunks_exact_mut(vocab)).enumerate();
-                    compute.each(items, |(row, (((loss, weight), logits), teacher))| {
+                    let ranks = ranks.by_ref().map(Some).chain(iter::repeat_with(|| None));
+                    let items = of_rows.zip(teacher.chunks_exact_mut(vocab)).zip(ranks).enumerate();
+                    compute.each(items, |(row, ((((loss, weight), logits), teacher), rank))| {
+                        if let Some(rank) = rank
+                            && **weight != 0.0
+                        {
+                            **rank = vector::rank(logits, likeliest(teacher));
+                        }
                         let token = match self.targets {
-                            Targets::Both(tokens, _) => Some(tokens[first + *row] as usize),
+                            Targets::Both(tokens, _, share) => {
+                                Some((tokens[first + *row] as usize, 1.0 - share))
+                            }
                             _ => None,
                         };
                         **loss = soft_row(logits, teacher, token, **weight);
@@ -207,9 +216,19 @@ fn hard_row(logits: &mut [f32], target: usize, weight: f32) -> f64 {
     f64::from(weight) * (f64::from(lse) - f64::from(logit))
 }
 
-/// Divergence of one row from the teacher's, or its mean with the cross-entropy of a token: `w (p - q)` replaces the
-/// logits, where `q` is the teacher's probability or the mean of that and one at the token.
-fn soft_row(logits: &mut [f32], teacher: &mut [f32], token: Option<usize>, weight: f32) -> f64 {
+/// The token with the largest logit.
+fn likeliest(logits: &[f32]) -> usize {
+    (1..logits.len()).fold(0, |best, token| if logits[token] > logits[best] { token } else { best })
+}
+
+/// Divergence of one row from the teacher's, mixed with the cross-entropy of a token that counts so much: `w (p - q)`
+/// replaces the logits, where `q` is the teacher's probability, mixed with one at the token.
+fn soft_row(
+    logits: &mut [f32],
+    teacher: &mut [f32],
+    token: Option<(usize, f32)>,
+    weight: f32,
+) -> f64 {
     if weight == 0.0 {
         logits.fill(0.0);
         return 0.0;
@@ -219,14 +238,15 @@ fn soft_row(logits: &mut [f32], teacher: &mut [f32], token: Option<usize>, weigh
     for ((gap, t), s) in gap.iter_mut().zip(&*teacher).zip(&*logits) {
         *gap = t - s;
     }
-    let logit = token.map(|token| f64::from(logits[token]));
+    let hard = token.map(|(token, share)| (f64::from(logits[token]), f64::from(share)));
     let of_teacher = f64::from(vector::softmax(teacher));
     let lse = f64::from(vector::softmax(logits));
     let divergence = f64::from(vector::dot(teacher, &gap)) - of_teacher + lse;
-    if let Some(token) = token {
-        vector::scale(teacher, 0.5);
-        teacher[token] += 0.5;
+    if let Some((token, share)) = token {
+        vector::scale(teacher, 1.0 - share);
+        teacher[token] += share;
     }
     vector::subtract_scaled(logits, teacher, weight);
-    f64::from(weight) * logit.map_or(divergence, |logit| 0.5 * (divergence + lse - logit))
+    let mixed = |(logit, share)| (1.0 - share) * divergence + share * (lse - logit);
+    f64::from(weight) * hard.map_or(divergence, mixed)
 }

@@ -8,9 +8,6 @@ use foretoken_train::LlamaShape;
 
 use crate::error::Error;
 
-/// Context of the models; a longer sequence to learn from makes it longer.
-const CONTEXT: usize = 1024;
-
 /// Flags of commands that make a model.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model options")]
@@ -31,9 +28,8 @@ struct ShortShape {
 }
 
 impl ShapeArgs {
-    /// The shape of a model of `vocab` tokens that learns from sequences of `length`: embedding and output
-    /// matrix are one.
-    pub(crate) fn llama(&self, vocab: usize, length: usize) -> Result<LlamaShape, Error> {
+    /// The shape of a model of `vocab` tokens and `context` positions: embedding and output matrix are one.
+    pub(crate) fn llama(&self, vocab: usize, context: usize) -> Result<LlamaShape, Error> {
         let ShortShape { hidden, layers, heads, kv_heads, ffn } = self.shape;
         if !hidden.is_multiple_of(heads) {
             let mistake = format!("{heads} heads do not part a width of {hidden} evenly");
@@ -50,7 +46,7 @@ impl ShapeArgs {
             output: OutputHead::Tied,
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
-            context: length.max(CONTEXT),
+            context,
         })
     }
 }

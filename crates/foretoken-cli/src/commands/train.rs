@@ -3,6 +3,7 @@
 mod base;
 mod calibrate;
 mod continuations;
+mod draft;
 mod medusa;
 mod plot;
 mod session;
@@ -22,6 +23,8 @@ pub(crate) struct Args {
 enum Train {
     /// A small Llama from nothing
     Base(Box<base::Args>),
+    /// A small Llama that drafts for a model, distilled from it
+    Draft(Box<draft::Args>),
     /// Heads that draft for a model (Medusa)
     Medusa(Box<medusa::Args>),
     /// How often heads are right, which chooses the trees they draft
@@ -32,6 +35,7 @@ enum Train {
 pub(crate) fn run(args: Args) -> Result<(), Error> {
     match args.command {
         Train::Base(args) => base::run(&args),
+        Train::Draft(args) => draft::run(&args),
         Train::Medusa(args) => medusa::run(*args),
         Train::Calibrate(args) => calibrate::run(*args),
     }

@@ -30,18 +30,22 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Runs the command in the project's root with nothing in its environment.
+/// The command in the project's root with nothing in its environment.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_foretoken"));
+    command.args(arguments).env_clear().current_dir(root());
+    command
+}
+
+/// Runs the command.
 fn foretoken(arguments: &[&str]) -> Run {
     foretoken_with(arguments, &[], "")
 }
 
 /// Runs the command with these variables and this standard input.
 fn foretoken_with(arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Run {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_foretoken"))
-        .args(arguments)
-        .env_clear()
+    let mut child = command(arguments)
         .envs(environment.iter().copied())
-        .current_dir(root())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use super::{foretoken, json, refusal};
+use super::{command, foretoken, json, refusal};
 
 /// Arguments of a training of a second, with text that repeats itself and a line that is none.
 fn arguments(folder: &Path) -> Vec<String> {
@@ -105,4 +107,130 @@ fn mistakes_are_one_line() {
     }
     let missing = refusal(&["train", "base", "--shape", "32,1,2,1,48"]);
     assert!(missing.starts_with("2 error: the following required arguments were not provided: "));
+}
+
+#[test]
+fn a_model_is_trained_with_a_tokenizer_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut arguments = arguments(folder.path());
+    let at = arguments.iter().position(|word| word == "--tokenizer").expect("it is given");
+    arguments.splice(at..at + 2, ["--vocab".to_owned(), "280".to_owned()]);
+    let run = foretoken(&with(&arguments, &[]));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stderr.starts_with("training a tokenizer of 280 tokens\n"), "{}", run.stderr);
+    let out = folder.path().join("out");
+    let tokenizer = |folder: &Path| fs::read(folder.join("tokenizer.json")).expect("a tokenizer");
+    assert_eq!(tokenizer(&out), tokenizer(&out.join("tokenizer")));
+    let config = fs::read_to_string(out.join("config.json")).expect("the configuration");
+    assert!(config.contains("\"vocab_size\": 280") && config.contains("\"bos_token_id\": 0"));
+    let model = out.display().to_string();
+    let text = json(&["generate", &model, "-p", "The cat", "--max-tokens", "3", "--json"]);
+    assert_eq!(text["prompt_tokens"], 3);
+
+    // The run that goes on keeps it.
+    let again = foretoken(&with(&arguments, &[]));
+    assert_eq!((again.code, again.stderr.contains("training a tokenizer")), (Some(0), false));
+    arguments[at + 1] = "290".to_owned();
+    let other = foretoken(&with(&arguments, &[]));
+    assert!(other.stderr.contains("its vocabulary is 280, not 290;"), "{}", other.stderr);
+    arguments[at + 1] = "100".to_owned();
+    let few = foretoken(&with(&arguments, &["--restart"]));
+    let wanted = "error: --vocab: 100 tokens are too few; 260 are those of bytes and special ones";
+    assert_eq!((few.code, few.stderr.lines().last()), (Some(2), Some(wanted)));
+}
+
+#[test]
+fn a_draft_is_trained_and_drafts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut arguments = arguments(folder.path());
+    let at = arguments.iter().position(|word| word == "--tokenizer").expect("it is given");
+    arguments.drain(at..at + 2);
+    arguments.splice(1..2, ["draft".to_owned(), "demo-draft".to_owned()]);
+    let run = json(&with(&arguments, &["--json"]));
+    for name in ["loss", "top1", "divergence", "agreement"] {
+        assert!(run["validation"][name].as_f64().is_some_and(|mean| mean >= 0.0), "{run}");
+    }
+    let out = folder.path().join("out").display().to_string();
+    let line =
+        ["generate", "demo-draft", "--draft-model", &out, "-p", "The cat", "--max-tokens", "9"];
+    let drafted = json(&[&line[..], &["--json"]].concat());
+    assert_eq!(drafted["drafter"], "model");
+    let line = [&line[..2], &line[4..], &["--drafter", "none", "--json"]].concat();
+    assert_eq!(drafted["text"], json(&line)["text"]);
+
+    let other = foretoken(&with(&arguments, &["--soft", "0.5"]));
+    let wanted = "its share of the divergence is 0.9, not 0.5; name another folder";
+    assert!(other.stderr.contains(wanted), "{}", other.stderr);
+    arguments.retain(|word| word != "--length" && word != "24");
+    let long = foretoken(&with(&arguments, &["--length", "1025"]));
+    let wanted = "error: --length: the model's context ends at 1024 tokens";
+    assert_eq!((long.code, long.stderr.lines().last()), (Some(2), Some(wanted)));
+}
+
+/// A run of some forty steps with a checkpoint after each.
+fn long(folder: &Path, out: &str) -> Vec<String> {
+    let mut arguments = arguments(folder);
+    let last = arguments.len() - 1;
+    arguments[last] = folder.join(out).display().to_string();
+    let steps = arguments.iter().position(|word| word == "--steps").expect("it is given");
+    arguments[steps + 1] = "40".to_owned();
+    arguments.extend(["--checkpoint-every".to_owned(), "1".to_owned()]);
+    arguments
+}
+
+/// Steps that the run in a folder has written down.
+fn written(folder: &Path) -> usize {
+    let history = fs::read_to_string(folder.join("history.jsonl"));
+    history.map_or(0, |history| history.lines().count())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_killed_goes_on_to_the_same_curve() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = foretoken(&with(&long(folder.path(), "whole"), &[]));
+    assert_eq!(whole.code, Some(0), "{}", whole.stderr);
+
+    let (line, out) = (long(folder.path(), "killed"), folder.path().join("killed"));
+    for steps in [3, 9, 20] {
+        let mut child =
+            command(&with(&line, &[])).stderr(Stdio::null()).spawn().expect("the command starts");
+        while written(&out) < steps {
+            assert_eq!(child.try_wait().expect("a child"), None, "it runs until it is killed");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().expect("it is killed");
+        assert!(!child.wait().expect("it is dead").success());
+        assert!(written(&out) < 40, "killed before its end");
+    }
+
+    // Files may have less than half a megabyte or one, as shells count differently.
+    let limited = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_foretoken"))
+        .args(&line)
+        .current_dir(super::root())
+        .output()
+        .expect("a shell");
+    let error = String::from_utf8(limited.stderr).expect("output is UTF-8");
+    let wanted = format!("error: cannot write `{}/checkpoint.new/group-0", out.display());
+    let last = error.lines().last().unwrap_or_default();
+    assert!(last.starts_with(&wanted) && last.contains("File too large"), "{error}");
+
+    let taken = fs::File::open(&out).expect("the folder");
+    taken.lock().expect("nobody runs there");
+    let wanted = format!(
+        "1 error: another run is under way in `{}`; wait for its end, or name another folder",
+        out.display()
+    );
+    assert_eq!(refusal(&with(&line, &[])), wanted);
+    drop(taken);
+
+    let rest = foretoken(&with(&line, &[]));
+    assert_eq!(rest.code, Some(0), "{}", rest.stderr);
+    assert!(rest.stderr.contains("going on after step "), "{}", rest.stderr);
+    for file in ["history.jsonl", "model.safetensors", "loss.svg"] {
+        let of = |out| fs::read(folder.path().join(out).join(file)).expect(file);
+        assert!(of("killed") == of("whole"), "{file}");
+    }
 }

@@ -9,7 +9,7 @@ use foretoken_core::TokenId;
 use super::document::Document;
 use super::encode::Encoder;
 use super::error::{DataError, LineError};
-use super::files::{Line, Lines, expand};
+use super::files::{Line, Lines, expand, memory};
 use super::hash::Hash;
 use crate::compute::Compute;
 
@@ -82,6 +82,14 @@ impl Corpus {
         Ok(corpus)
     }
 
+    /// About how many bytes of memory the corpus of these files takes, by their sizes.
+    ///
+    /// # Errors
+    /// If there is no such file or folder.
+    pub fn memory(paths: &[PathBuf]) -> Result<usize, DataError> {
+        Ok(usize::try_from(memory(&expand(paths)?)?).unwrap_or(usize::MAX))
+    }
+
     fn encode(&mut self, compute: &Compute, encoder: &Encoder, file: &Path, block: Vec<Line>) {
         let mut items: Vec<_> = block.into_iter().map(|line| (line, None)).collect();
         compute.each(items.iter_mut(), |(line, document)| {
@@ -150,19 +158,40 @@ impl Corpus {
     /// is decided by what they say: copies stay on one side, and a corpus that grows keeps its sides. There
     /// is at least one where there are two.
     #[must_use]
-    pub fn hold_out(self, share: f64) -> (Self, Self) {
+    pub fn hold_out(mut self, share: f64) -> (Self, Self) {
         let hashes: Vec<_> = (0..self.len()).map(|index| self.hash(index)).collect();
         let limit = (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
         let least = hashes.iter().copied().min().unwrap_or_default();
         let limit = if share > 0.0 { limit.max(least) } else { return (self, Self::default()) };
-        let (mut learned, mut held_out) = (Self::default(), Self::default());
-        for (index, hash) in hashes.iter().enumerate() {
-            let side = if *hash <= limit { &mut held_out } else { &mut learned };
-            side.copy(&self, index);
-        }
-        learned.skipped = self.skipped.clone();
         // Copies of one document cannot be parted.
-        if learned.is_empty() { (self, Self::default()) } else { (learned, held_out) }
+        if hashes.iter().all(|hash| *hash <= limit) {
+            return (self, Self::default());
+        }
+        let mut held_out = Self::default();
+        for index in (0..self.len()).filter(|index| hashes[*index] <= limit) {
+            held_out.copy(&self, index);
+        }
+        self.keep(|index| hashes[index] > limit);
+        (self, held_out)
+    }
+
+    /// Keeps the documents that `is_kept` holds for, where they are: there may be no memory for two corpora.
+    fn keep(&mut self, is_kept: impl Fn(usize) -> bool) {
+        let (mut start, mut end, mut documents) = (0, 0, 0);
+        for index in 0..self.len() {
+            let range = start..self.ends[index];
+            start = range.end;
+            if is_kept(index) {
+                self.tokens.copy_within(range.clone(), end);
+                self.learned.copy_within(range.clone(), end);
+                end += range.len();
+                self.ends[documents] = end;
+                documents += 1;
+            }
+        }
+        self.tokens.truncate(end);
+        self.learned.truncate(end);
+        self.ends.truncate(documents);
     }
 
     fn copy(&mut self, from: &Self, index: usize) {

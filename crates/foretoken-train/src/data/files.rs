@@ -41,10 +41,26 @@ pub(super) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
+/// Bytes of memory per byte of a plain file: a token takes five, and stands for three or four of text.
+const PLAIN: u64 = 2;
+/// Bytes of text per byte of a compressed file.
+const PACKED: u64 = 4;
+
+/// About how many bytes of memory the documents of files take.
+pub(super) fn memory(files: &[PathBuf]) -> Result<u64, DataError> {
+    let of_file = |path: &PathBuf| {
+        let read = |cause| DataError::Read { path: path.clone(), cause };
+        let is_packed = path.extension().is_some_and(|ending| ending == "gz");
+        let text = if is_packed { PACKED } else { 1 };
+        Ok(fs::metadata(path).map_err(read)?.len().saturating_mul(text * PLAIN))
+    };
+    files.iter().map(of_file).sum()
+}
+
 /// The lines of a file.
 pub(super) struct Lines {
     path: PathBuf,
-    reader: Box<dyn BufRead>,
+    reader: Box<dyn BufRead + Send>,
     number: u64,
 }
 
@@ -63,7 +79,7 @@ impl Lines {
         let read = |cause| DataError::Read { path: path.to_owned(), cause };
         let mut file = BufReader::new(File::open(path).map_err(read)?);
         let is_gzip = file.fill_buf().map_err(read)?.starts_with(&GZIP);
-        let reader: Box<dyn BufRead> = if is_gzip {
+        let reader: Box<dyn BufRead + Send> = if is_gzip {
             Box::new(BufReader::new(MultiGzDecoder::new(file)))
         } else {
             Box::new(file)

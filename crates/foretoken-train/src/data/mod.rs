@@ -14,6 +14,7 @@ mod hash;
 mod reader;
 mod record;
 mod sequences;
+mod texts;
 
 pub use corpus::{Corpus, Skipped};
 pub use document::Document;
@@ -21,3 +22,4 @@ pub use encode::Encoder;
 pub use error::{DataError, LineError};
 pub use reader::{Position, Reader};
 pub use sequences::Sequences;
+pub use texts::Texts;

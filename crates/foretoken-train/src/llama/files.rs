@@ -7,12 +7,13 @@ use std::path::Path;
 use foretoken_model::{Checkpoint, ModelSource, OpenOptions, OutputHead};
 use half::bf16;
 use safetensors::Dtype;
-use safetensors::tensor::{TensorView, serialize_to_file};
+use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
 use super::{Llama, LlamaShape};
 use crate::error::TrainError;
 use crate::parameters::{Parameter, Parameters};
+use crate::weights::write_tensors;
 
 /// Files beside weights and configuration that a model's folder may have.
 const COPIED: &[&str] = &[
@@ -26,7 +27,9 @@ const COPIED: &[&str] = &[
     "chat_template.jinja",
     "generation_config.json",
 ];
-/// Keys of the source's configuration that are kept.
+/// Where the source names special tokens; what comes last wins.
+const SETTINGS: &[&str] = &["generation_config.json", "config.json"];
+/// The keys of these that are kept.
 const KEPT: &[&str] = &["bos_token_id", "eos_token_id", "pad_token_id"];
 
 /// How weights are stored.
@@ -69,7 +72,7 @@ impl Llama {
     }
 
     /// Writes the model to a folder that `foretoken` and transformers read, which is made if need be.
-    /// Tokenizer, special tokens and sampling defaults come from the folder `source`, if one is given.
+    /// Tokenizer, special tokens and sampling defaults come from the files of `source`, if one is given.
     ///
     /// # Errors
     /// If a file cannot be read or written.
@@ -77,19 +80,22 @@ impl Llama {
         &self,
         folder: &Path,
         stored: StoredAs,
-        source: Option<&Path>,
+        source: Option<&ModelSource>,
     ) -> Result<(), TrainError> {
         fs::create_dir_all(folder).map_err(file(folder))?;
         let mut config = self.config(stored);
         if let Some(source) = source {
-            let path = source.join("config.json");
-            let text = fs::read(&path).map_err(file(&path))?;
-            let theirs: Map<String, Value> =
-                serde_json::from_slice(&text).map_err(|cause| file(&path)(cause.into()))?;
-            let kept = KEPT.iter().filter_map(|key| Some((*key, theirs.get(*key)?)));
-            config.extend(kept.map(|(key, value)| (key.to_owned(), value.clone())));
-            for name in COPIED.iter().filter(|name| source.join(name).exists()) {
-                fs::copy(source.join(name), folder.join(name)).map_err(file(&folder.join(name)))?;
+            for name in SETTINGS {
+                let Some(text) = source.read(name)? else { continue };
+                let theirs: Map<String, Value> = serde_json::from_slice(&text)
+                    .map_err(|cause| file(Path::new(name))(cause.into()))?;
+                let kept = KEPT.iter().filter_map(|key| Some((*key, theirs.get(*key)?)));
+                config.extend(kept.map(|(key, value)| (key.to_owned(), value.clone())));
+            }
+            for name in COPIED {
+                let Some(bytes) = source.read(name)? else { continue };
+                let path = folder.join(name);
+                fs::write(&path, bytes).map_err(file(&path))?;
             }
         }
         let path = folder.join("config.json");
@@ -113,7 +119,7 @@ impl Llama {
         }
         // transformers asks for this key.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        serialize_to_file(views, Some(metadata), path).map_err(weights)
+        write_tensors(views, Some(metadata), path).map_err(weights)
     }
 
     fn config(&self, stored: StoredAs) -> Map<String, Value> {

@@ -96,12 +96,22 @@ impl Llama {
         ranks: &mut [u32],
     ) -> Result<f64, TrainError> {
         self.forward(compute, batch)?;
+        Ok(self.head_ranks(compute, Targets::Tokens(batch.targets), batch.weights, ranks))
+    }
+
+    /// The loss of the batch of the last forward pass, with ranks; see [`HeadLoss::ranks`].
+    pub(crate) fn head_ranks(
+        &mut self,
+        compute: &mut Compute,
+        targets: Targets<'_>,
+        weights: &[f32],
+        ranks: &mut [u32],
+    ) -> f64 {
         let (head, width) = (self.head_index(), self.shape.hidden);
         let head = &self.parameters.as_slice()[head].values;
         let hidden = &self.activations.as_ref().expect("a forward pass has run").hidden;
-        let (targets, weights) = (Targets::Tokens(batch.targets), batch.weights);
         let loss = HeadLoss { hidden, head, width, targets, weights };
-        Ok(loss.ranks(compute, &mut self.loss, ranks))
+        loss.ranks(compute, &mut self.loss, ranks)
     }
 
     /// Computes the hidden states of a batch.
@@ -156,6 +166,17 @@ impl Llama {
     /// # Panics
     /// If there was no forward pass of a batch of this size.
     pub fn language_loss(&mut self, compute: &mut Compute, batch: &Batch<'_>, write: Write) -> f64 {
+        self.head_loss(compute, Targets::Tokens(batch.targets), batch.weights, write)
+    }
+
+    /// The same of any targets, one per token of the batch.
+    pub(crate) fn head_loss(
+        &mut self,
+        compute: &mut Compute,
+        targets: Targets<'_>,
+        weights: &[f32],
+        write: Write,
+    ) -> f64 {
         let head = self.head_index();
         let a = self.activations.as_mut().expect("a forward pass has run");
         let head = &mut self.parameters.as_mut_slice()[head];
@@ -163,8 +184,8 @@ impl Llama {
             hidden: &a.hidden,
             head: &head.values,
             width: self.shape.hidden,
-            targets: Targets::Tokens(batch.targets),
-            weights: batch.weights,
+            targets,
+            weights,
         };
         let hidden = (&mut a.d_hidden[..], write);
         let to = HeadGradient { hidden, head: Some(&mut head.gradient) };

@@ -88,7 +88,7 @@ impl HeadsLoss {
             let targets = match objective.labels {
                 HeadLabels::Text => Targets::Tokens(&labelled.tokens),
                 HeadLabels::Soft => Targets::Teacher(from),
-                HeadLabels::Mixed => Targets::Both(&labelled.tokens, from),
+                HeadLabels::Mixed => Targets::Both(&labelled.tokens, from, 0.5),
             };
             let (output, gradient) = match &mut head.output {
                 Some(Parameter { values, gradient, .. }) => (&values[..], Some(&mut gradient[..])),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{View, serialize_to_file};
+use safetensors::tensor::View;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
@@ -18,6 +18,7 @@ use crate::data::Position;
 use crate::error::TrainError;
 use crate::optimizer::AdamW;
 use crate::parameters::Parameters;
+use crate::weights::write_tensors;
 
 const STATE: &str = "state.json";
 pub(super) const HISTORY: &str = "history.jsonl";
@@ -134,7 +135,7 @@ pub(super) fn save_group(
     let moments = optimizer
         .tensors()
         .map(|(name, values)| (name, Tensor { shape: vec![values.len()], values }));
-    let written = serialize_to_file(values.chain(moments), None, &path);
+    let written = write_tensors(values.chain(moments), None, &path);
     written.map_err(|cause| RunError::Write { path: path.clone(), cause: cause.to_string() })?;
     sync_file(&path)
 }

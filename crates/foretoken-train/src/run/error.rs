@@ -15,7 +15,7 @@ pub enum RunError {
     /// Less memory than training needs.
     #[error(
         "training {parameters} parameters needs about {} of memory and {} are available; choose a smaller \
-         model, shorter sequences or fewer of them at once",
+         model, shorter sequences, fewer of them at once, or less text",
         bytes(*.needed), bytes(*.available)
     )]
     Memory {
@@ -57,6 +57,12 @@ pub enum RunError {
     /// A folder with a model that no checkpoint belongs to.
     #[error("`{}` holds a model already; name another folder", .folder.display())]
     Occupied {
+        /// The output folder.
+        folder: PathBuf,
+    },
+    /// A folder that another process trains in.
+    #[error("another run is under way in `{}`; wait for its end, or name another folder", .folder.display())]
+    Busy {
         /// The output folder.
         folder: PathBuf,
     },

@@ -2,9 +2,10 @@
 //!
 //! A version is written as `checkpoint.new` and synchronised with the disk; then `checkpoint` becomes
 //! `checkpoint.old`, `checkpoint.new` becomes `checkpoint`, and the old one goes. A process that dies between
-//! any two system calls leaves `checkpoint` complete, or else `checkpoint.old`.
+//! any two system calls leaves `checkpoint` complete, or else `checkpoint.old`. A lock on the folder keeps
+//! a second process out; the system takes it away with the first.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,17 +17,22 @@ const OLD: &str = "checkpoint.old";
 /// Files of a model that somebody may have put there.
 const MODEL: &[&str] = &["config.json", "model.safetensors"];
 
-/// The output folder of a run.
+/// The output folder of a run, which nobody else runs in.
 #[derive(Debug)]
-pub(super) struct OutputFolder {
+pub struct OutputFolder {
     path: PathBuf,
+    /// Where folders can be opened and locked.
+    _lock: Option<File>,
 }
 
 impl OutputFolder {
-    /// Makes the folder if need be, and tidies what a process that died has left.
-    pub(super) fn open(path: &Path) -> Result<Self, RunError> {
+    /// Makes the folder if need be, locks it, and tidies what a process that died has left.
+    ///
+    /// # Errors
+    /// If it cannot be written, somebody runs in it, or it holds a model without a checkpoint.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
         fs::create_dir_all(path).map_err(write_error(path))?;
-        let folder = Self { path: path.to_owned() };
+        let folder = Self { path: path.to_owned(), _lock: lock(path)? };
         let (current, old) = (path.join(CURRENT), path.join(OLD));
         if current.exists() {
             remove(&old)?;
@@ -40,12 +46,12 @@ impl OutputFolder {
     }
 
     /// The folder itself.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The last complete checkpoint.
-    pub(super) fn checkpoint(&self) -> Option<PathBuf> {
+    /// The last complete checkpoint, if there is one.
+    pub fn checkpoint(&self) -> Option<PathBuf> {
         Some(self.path.join(CURRENT)).filter(|current| current.exists())
     }
 
@@ -73,6 +79,16 @@ impl OutputFolder {
         write_file(&new, bytes)?;
         rename(&new, &self.path.join(name))?;
         sync_folder(&self.path)
+    }
+}
+
+/// Locks a folder as long as the file lives; not where the system cannot.
+fn lock(path: &Path) -> Result<Option<File>, RunError> {
+    let Ok(folder) = File::open(path) else { return Ok(None) };
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => Err(RunError::Busy { folder: path.to_owned() }),
+        Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 
@@ -176,6 +192,9 @@ mod tests {
             folder.replace(|_| write_file(&missing, b"2")).expect_err("it cannot be written");
         assert!(failed.to_string().starts_with(&format!("cannot write `{}`: ", missing.display())));
         assert_eq!(found(&folder).as_deref(), Some("1"));
+        let busy = OutputFolder::open(root.path()).expect_err("it is locked");
+        assert!(matches!(busy, RunError::Busy { .. }), "{busy}");
+        drop(folder);
         let again = OutputFolder::open(root.path()).expect("the folder opens");
         assert_eq!(found(&again).as_deref(), Some("1"));
     }

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use error::RunError;
+pub use folder::OutputFolder;
 pub use history::{History, HistoryPoint};
 pub use memory::check_memory;
 pub use options::{CheckpointEvery, RunOptions, Start};
@@ -26,7 +27,6 @@ use crate::learner::{Learner, Metrics};
 use crate::optimizer::AdamW;
 use crate::parameters::clip;
 use checkpoint::{HISTORY, Identity, State};
-use folder::OutputFolder;
 use progress::Pace;
 
 /// What a run learns from, and how.
@@ -60,17 +60,17 @@ pub struct Run<L> {
 }
 
 impl<L: Learner> Run<L> {
-    /// Begins a run in the folder `output`, or goes on with the one whose checkpoint is there. A run that
+    /// Begins a run in a folder, or goes on with the one whose checkpoint is there. A run that
     /// begins writes its first checkpoint at once, so a folder that cannot be written is known early.
     ///
     /// # Errors
     /// If the options have no meaning, there is too little memory, or the folder cannot be written or holds
-    /// another run or model.
+    /// another run.
     pub fn open(
         compute: &Compute,
         learner: L,
         plan: Plan,
-        output: &Path,
+        folder: OutputFolder,
         start: Start,
     ) -> Result<Self, RunError> {
         let Plan { text, held_out, options, mut identity } = plan;
@@ -81,7 +81,6 @@ impl<L: Learner> Run<L> {
         let optimizers = groups.iter().map(|group| AdamW::new(options.adam, group)).collect();
         identity.push(("text".to_owned(), format!("{:016x}", text.fingerprint())));
         identity.extend(options.identity(compute.precision()));
-        let folder = OutputFolder::open(output)?;
         let mut run = Self {
             optimizers,
             reader: Reader::new(text, options.length, options.seed),

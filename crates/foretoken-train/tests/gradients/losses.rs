@@ -25,7 +25,9 @@ fn twin(loss: &HeadLoss<'_>, x: &[f64], head: &[f64]) -> f64 {
         let value = match loss.targets {
             Targets::Tokens(tokens) => hard(tokens),
             Targets::Teacher(teacher) => soft(teacher),
-            Targets::Both(tokens, teacher) => 0.5 * (hard(tokens) + soft(teacher)),
+            Targets::Both(tokens, teacher, share) => {
+                f64::from(1.0 - share) * hard(tokens) + f64::from(share) * soft(teacher)
+            }
         };
         f64::from(loss.weights[row]) * value
     });
@@ -64,5 +66,29 @@ fn divergence_from_a_teacher() {
     let teacher = Teacher { hidden: &hidden, head: &head, width: 4 };
     check(Targets::Teacher(teacher), LossScratch::default());
     check(Targets::Teacher(teacher), LossScratch::new(3 * VOCAB));
-    check(Targets::Both(&[0, 7, 36, 7, 1], teacher), LossScratch::new(2 * VOCAB));
+    for share in [0.0, 0.5, 0.75, 1.0] {
+        check(Targets::Both(&[0, 7, 36, 7, 1], teacher, share), LossScratch::new(2 * VOCAB));
+    }
+}
+
+#[test]
+fn ranks_are_those_of_the_teachers_likeliest_tokens() {
+    let (x, head) = (random(ROWS * WIDTH, 1), random(VOCAB * WIDTH, 2));
+    let (hidden, other) = (random(ROWS * 4, 5), random(VOCAB * 4, 6));
+    let teacher = Teacher { hidden: &hidden, head: &other, width: 4 };
+    let (targets, weights) = (Targets::Teacher(teacher), [1.0, 0.0, 1.0, 1.0, 1.0]);
+    let loss = HeadLoss { hidden: &x, head: &head, width: WIDTH, targets, weights: &weights };
+    let mut found = [99; ROWS];
+    let mut scratch = LossScratch::new(2 * VOCAB);
+    let sum = loss.ranks(&mut compute(), &mut scratch, &mut found);
+    assert_eq!(sum, loss.forward(&mut compute(), &mut scratch));
+    let wanted = (0..ROWS).map(|row| {
+        let of_teacher = logits(&wide(&hidden), &wide(&other), 4, row);
+        let best = (0..VOCAB).max_by(|a, b| of_teacher[*a].total_cmp(&of_teacher[*b]));
+        let of_row = logits(&wide(&x), &wide(&head), WIDTH, row);
+        let best = of_row[best.expect("there are tokens")];
+        if weights[row] == 0.0 { 99 } else { of_row.iter().filter(|logit| **logit > best).count() }
+    });
+    assert_eq!(found.map(|rank| rank as usize).to_vec(), wanted.collect::<Vec<_>>());
+    assert!(found.iter().any(|rank| *rank != 0), "the two differ: {found:?}");
 }

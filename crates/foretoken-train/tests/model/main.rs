@@ -1,5 +1,6 @@
 //! Whole steps of small models: against PyTorch, across threads, through files.
 
+mod draft;
 mod files;
 mod goldens;
 mod heads;

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use foretoken_train::{CosineSchedule, Run, RunError, RunOptions, Start, check_memory};
+use foretoken_train::{
+    CosineSchedule, OutputFolder, Run, RunError, RunOptions, Start, check_memory,
+};
 
 use crate::support::{Fault, Faulty, compute, model, open, options, plan};
 
@@ -19,7 +21,8 @@ fn training_that_diverges_stops_with_its_step_and_can_go_on() {
     for (fault, what) in [(Fault::Loss, "loss"), (Fault::Gradient, "gradient")] {
         let folder = tempfile::tempdir().expect("a folder");
         let start = |learner, compute: &_| {
-            Run::open(compute, learner, plan(options(7)), folder.path(), Start::Resume)
+            let folder = OutputFolder::open(folder.path()).expect("a folder");
+            Run::open(compute, learner, plan(options(7)), folder, Start::Resume)
         };
         let mut run = start(faulty(5, fault), &compute).expect("the run starts");
         let error = run.train(&mut compute, &mut |_| {}).expect_err("it diverges").to_string();
@@ -28,6 +31,7 @@ fn training_that_diverges_stops_with_its_step_and_can_go_on() {
              longer (the checkpoint of step 3 is kept)"
         );
         assert_eq!(error, wanted);
+        drop(run);
         let mut run = start(faulty(0, fault), &compute).expect("it goes on");
         assert_eq!(run.done(), 3);
         run.train(&mut compute, &mut |_| {}).expect("it trains");
@@ -46,6 +50,7 @@ fn a_rate_too_high_leaves_no_checkpoint_without_numbers() {
     run.step(&mut compute).expect("the first loss is finite");
     let error = run.save().expect_err("the parameters are not").to_string();
     assert!(error.starts_with("the outcome of step 1 is not finite"), "{error}");
+    drop(run);
     assert_eq!(open(&compute, wild, folder.path()).expect("the first checkpoint").done(), 0);
 }
 
@@ -78,7 +83,37 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
     let error = run.train(&mut compute, &mut told).expect_err("it cannot be written").to_string();
     assert!(error.starts_with("cannot write `") && error.contains("checkpoint.new`: "), "{error}");
     fs::remove_file(folder.path().join("checkpoint.new")).expect("the file");
+    drop(run);
     assert_eq!(open(&compute, options(7), folder.path()).expect("it goes on").done(), 0);
+}
+
+/// A device that is always full stands in for the history's file.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_named_and_costs_nothing() {
+    let mut compute = compute(1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut run = open(&compute, options(7), folder.path()).expect("the run starts");
+    let full = folder.path().join("history.jsonl.new");
+    std::os::unix::fs::symlink("/dev/full", &full).expect("a link");
+    let error = run.train(&mut compute, &mut |_| {}).expect_err("the disk is full").to_string();
+    assert!(error.starts_with(&format!("cannot write `{}`: No space", full.display())), "{error}");
+    drop(run);
+    fs::remove_file(&full).expect("the link");
+    let mut run = open(&compute, options(7), folder.path()).expect("it goes on");
+    assert_eq!(run.done(), 3);
+    run.train(&mut compute, &mut |_| {}).expect("it trains");
+}
+
+#[test]
+fn a_folder_in_which_somebody_runs_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = open(&compute(1), options(7), folder.path()).expect("the run starts");
+    let error = open(&compute(1), options(7), folder.path()).expect_err("it is taken").to_string();
+    let wanted = "another run is under way in `";
+    assert!(error.starts_with(wanted), "{error}");
+    drop(run);
+    assert!(open(&compute(1), options(7), folder.path()).is_ok());
 }
 
 #[test]
@@ -126,7 +161,8 @@ fn options_without_meaning_are_refused() {
     for (options, wanted) in cases {
         let plan = foretoken_train::Plan { options, ..plan(crate::support::options(1)) };
         let compute = compute(1);
-        let refused = Run::open(&compute, model(&compute), plan, folder.path(), Start::Resume);
+        let folder = OutputFolder::open(folder.path()).expect("a folder");
+        let refused = Run::open(&compute, model(&compute), plan, folder, Start::Resume);
         assert_eq!(refused.expect_err(wanted).to_string(), wanted);
     }
 }

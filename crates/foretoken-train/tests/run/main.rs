@@ -5,3 +5,4 @@ mod packing;
 mod resume;
 mod support;
 mod text;
+mod vocabulary;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use foretoken_model::{Checkpoint, ModelSource, OpenOptions};
 use foretoken_train::data::Document;
-use foretoken_train::{Event, Run, RunError, RunOptions, Start};
+use foretoken_train::{Event, OutputFolder, Run, RunError, RunOptions, Start};
 
 use crate::support::{compute, corpus, count, every, model, open, options, plan};
 
@@ -70,6 +70,7 @@ fn what_was_trained_is_a_model() {
     assert_eq!(checkpoint.spec().vocab, 61);
     assert!(source.tokenizer().is_ok());
     // A run that is at its end can be called again.
+    drop(run);
     let mut again = open(&compute, options(2), folder.path()).expect("it is there");
     again.train(&mut compute, &mut |_| panic!("nothing is left to do")).expect("it ends");
 }
@@ -126,7 +127,10 @@ fn other_text_and_other_methods_are_refused() {
     drop(open(&compute, options(STEPS), folder.path()).expect("the run starts"));
     let mut other = plan(options(STEPS));
     other.text.push(&Document::new(vec![1, 2], vec![true; 2]).expect("a document"));
-    let refused = |plan, start| Run::open(&compute, model(&compute), plan, folder.path(), start);
+    let refused = |plan, start| {
+        let folder = OutputFolder::open(folder.path()).expect("a folder");
+        Run::open(&compute, model(&compute), plan, folder, start)
+    };
     let message = refused(other, Start::Resume).expect_err("other text").to_string();
     assert!(message.contains("checkpoint of another run: its text is "), "{message}");
     let mut other = plan(options(STEPS));

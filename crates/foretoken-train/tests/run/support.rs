@@ -3,12 +3,12 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use foretoken_model::OutputHead;
+use foretoken_model::{ModelSource, OutputHead};
 use foretoken_train::data::{Corpus, Document, Reader};
 use foretoken_train::{
     AdamOptions, BaseModel, Batch, CheckpointEvery, Compute, CosineSchedule, CpuOptions, Learner,
-    Llama, LlamaShape, Metrics, Parameters, Plan, Precision, Run, RunError, RunOptions, Start,
-    StoredAs, TrainError,
+    Llama, LlamaShape, Metrics, OutputFolder, Parameters, Plan, Precision, Run, RunError,
+    RunOptions, Start, StoredAs, TrainError,
 };
 
 pub(crate) const VOCAB: usize = 61;
@@ -78,7 +78,7 @@ pub(crate) fn model(compute: &Compute) -> BaseModel {
         context: 32,
     };
     let model = Llama::new(compute, shape, 7).expect("a good shape");
-    BaseModel { model, stored: StoredAs::F32, source: demo() }
+    BaseModel { model, stored: StoredAs::F32, source: ModelSource::Folder(demo()) }
 }
 
 pub(crate) fn open(
@@ -86,7 +86,7 @@ pub(crate) fn open(
     options: RunOptions,
     folder: &Path,
 ) -> Result<Run<BaseModel>, RunError> {
-    Run::open(compute, model(compute), plan(options), folder, Start::Resume)
+    Run::open(compute, model(compute), plan(options), OutputFolder::open(folder)?, Start::Resume)
 }
 
 /// What goes wrong in a step.

@@ -117,7 +117,7 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
         let cause = "vLLM reads no heads that share the output matrix; leave out --shared-output";
         return Err(Error::flag("--layout", cause));
     }
-    let session = Session::start(&train);
+    let session = Session::start(&train)?;
     let source = engine::resolve(&model)?;
     let plain = EngineOptions {
         drafter: "none".to_owned(),

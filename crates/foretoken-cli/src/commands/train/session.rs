@@ -6,8 +6,8 @@ use std::time::Instant;
 use foretoken::Isa;
 use foretoken_train::data::{Corpus, Encoder, Reader, Sequences};
 use foretoken_train::{
-    AdamOptions, Compute, CosineSchedule, CpuOptions, Learner, Plan, Precision, Run, RunOptions,
-    Start,
+    AdamOptions, Compute, CosineSchedule, CpuOptions, Learner, OutputFolder, Plan, Precision, Run,
+    RunOptions, Start,
 };
 use serde_json::{Map, Value, json};
 
@@ -28,9 +28,11 @@ const CLIP: f32 = 1.0;
 /// Where the curves are drawn, in the output folder.
 const CURVES: &str = "loss.svg";
 
-/// The threads of a training.
+/// The threads of a training, and its folder.
 pub(super) struct Session {
     compute: Compute,
+    output: OutputFolder,
+    start: Start,
 }
 
 /// What is trained, and what its method decides.
@@ -43,13 +45,20 @@ pub(super) struct Recipe<L> {
 }
 
 impl Session {
-    /// Starts the threads.
-    pub(super) fn start(args: &TrainArgs) -> Self {
+    /// Starts the threads and opens the folder.
+    pub(super) fn start(args: &TrainArgs) -> Result<Self, Error> {
+        let output = OutputFolder::open(&args.out)?;
+        let is_begun = output.checkpoint().is_some() && !args.restart;
         let threads = args.threads.unwrap_or_else(foretoken_train::default_threads);
         let options = CpuOptions { threads, isa: args.isa };
-        Self {
-            compute: Compute::new(options, args.precision.unwrap_or_else(|| precision(args.isa))),
-        }
+        let precision = args.precision.unwrap_or_else(|| precision(args.isa));
+        let start = if is_begun { Start::Resume } else { Start::Anew };
+        Ok(Self { compute: Compute::new(options, precision), output, start })
+    }
+
+    /// Whether a run goes on.
+    pub(super) fn begins(&self) -> Start {
+        self.start
     }
 
     /// The threads.
@@ -69,8 +78,7 @@ impl Session {
         let skipped = text.skipped().count;
         let options = options(args, recipe.learning_rate);
         let plan = Plan { text, held_out, options, identity: recipe.identity };
-        let start = if args.restart { Start::Anew } else { Start::Resume };
-        let mut run = Run::open(&self.compute, recipe.learner, plan, &args.out, start)?;
+        let mut run = Run::open(&self.compute, recipe.learner, plan, self.output, self.start)?;
         if run.done() > 0 {
             output::note(&format!("going on after step {}", run.done()));
         }
