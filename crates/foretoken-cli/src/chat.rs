@@ -1,7 +1,8 @@
 //! Conversations, as the chat template of their model writes them.
 
 use foretoken::{
-    AddSpecial, ChatTemplate, Engine, GenerationPrompt, Message, ModelSource, ParseSpecial, TokenId,
+    AddSpecial, ChatTemplate, GenerationPrompt, Message, ModelSource, ParseSpecial, TokenId,
+    Tokenizer,
 };
 
 use crate::error::Error;
@@ -14,15 +15,14 @@ pub(crate) fn template(source: &ModelSource) -> Result<ChatTemplate, Error> {
     })
 }
 
-/// A conversation up to where the model answers.
+/// A conversation up to where the model of that name answers.
 pub(crate) fn tokens(
-    engine: &Engine,
+    (name, tokenizer): (&str, &Tokenizer),
     template: &ChatTemplate,
     messages: &[Message],
 ) -> Result<Vec<TokenId>, Error> {
-    let name = engine.checkpoint().name();
     let text = template
         .render(messages, GenerationPrompt::Add)
         .map_err(|cause| Error::failure(format!("`{name}`: {cause}")))?;
-    Ok(engine.tokenizer().encode(&text, AddSpecial::No, ParseSpecial::Yes)?)
+    Ok(tokenizer.encode(&text, AddSpecial::No, ParseSpecial::Yes)?)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use foretoken::{
-    CostCache, Engine, EngineOptions, HubEnvironment, MeasureCost, MedusaHeads, ModelSource,
+    CostCache, Engine, EngineOptions, HubEnvironment, MeasureCost, MedusaSource, ModelSource,
 };
 
 use crate::demo;
@@ -23,8 +23,8 @@ pub(crate) fn resolve(name: &str) -> Result<ModelSource, Error> {
 }
 
 /// Finds Medusa heads: a folder, a file or a hub id in the local cache.
-pub(crate) fn resolve_heads(name: &str) -> Result<MedusaHeads, Error> {
-    Ok(MedusaHeads::resolve(name, &hub())?)
+pub(crate) fn resolve_heads(name: &str) -> Result<MedusaSource, Error> {
+    Ok(MedusaSource::resolve(name, &hub())?)
 }
 
 /// Where the Hugging Face hub keeps its downloads.

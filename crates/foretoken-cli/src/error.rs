@@ -167,7 +167,9 @@ impl From<EngineError> for Error {
             EngineError::Params(cause) => return Self::from(*cause),
             EngineError::UnknownDrafter { .. }
             | EngineError::RepeatedDrafter { .. }
-            | EngineError::NoDraftModel { .. } => "--drafter",
+            | EngineError::NoDraftModel { .. }
+            | EngineError::NoMedusaHeads { .. } => "--drafter",
+            EngineError::MedusaChoices { .. } => "--medusa-choices",
             EngineError::EmptyStop => "--stop",
             EngineError::NoTokens => "--max-tokens",
             EngineError::Option { option, .. } => option_flag(option),
@@ -202,6 +204,7 @@ fn option_flag(option: &str) -> &'static str {
         "draft tokens" => "--draft-tokens",
         "draft width" => "--draft-width",
         "draft probability" => "--draft-min-prob",
+        "medusa vocab" => "--medusa-vocab",
         "typical acceptance" => "--typical-threshold and --typical-alpha",
         "context" => "--context",
         "threads" => "--threads",

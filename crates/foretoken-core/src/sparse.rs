@@ -5,9 +5,13 @@
 //! and, behind it, the third of the second. Which paths are worth their rows is known from how often
 //! they were right.
 
+mod rates;
+
 use std::collections::{BinaryHeap, HashMap};
 
 use thiserror::Error;
+
+pub use rates::PathRates;
 
 use crate::MAX_NODES;
 

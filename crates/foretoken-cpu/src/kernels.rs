@@ -3,7 +3,7 @@
 //! `fma`, `gemm`, `pairs`, `dot`, `quantize`, `norm`, `rotate`, `swiglu`, `softmax` and `exp` are written once over
 //! [`Simd`](crate::simd::Simd) and compiled per level by [`table`](crate::table). `linear`, `attention`
 //! and `rows` cut the operators of a program into work for the threads and call the table; they hold no
-//! vector code. `amx_dot` and `amx_pairs` are the products on tiles.
+//! vector code. `amx_dot` and `amx_pairs` are the products on tiles; `pair_blocks` are those of few rows beside them.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx_dot;
@@ -17,6 +17,8 @@ pub(crate) mod gemm;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pack_pairs;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod pair_blocks;
 pub(crate) mod pairs;
 pub(crate) mod q4_0;
 pub(crate) mod q4_k;

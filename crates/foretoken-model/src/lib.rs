@@ -41,7 +41,8 @@ pub use error::{ConfigError, ModelError, TensorError};
 pub use gguf::{ArrayValue, Gguf, GgufError, GgufTensor, TensorType, Value};
 pub use medusa::{
     HeadBias, HeadPrecision, HeadTensor, Heads, MedusaCalibration, MedusaError, MedusaExport,
-    MedusaHeads, MedusaLayout, MedusaNetwork, MedusaShape,
+    MedusaHeads, MedusaLayout, MedusaMeasurement, MedusaNetwork, MedusaPath, MedusaShape,
+    MedusaSource,
 };
 pub use pytorch::PytorchError;
 pub use rope::Rotation;

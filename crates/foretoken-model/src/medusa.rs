@@ -14,13 +14,13 @@ mod network;
 mod parts;
 mod stage;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use foretoken_core::TokenId;
 use foretoken_tensor::{MatrixView, RowOrder};
 use serde_json::{Map, Value};
 
-pub use calibration::MedusaCalibration;
+pub use calibration::{MedusaCalibration, MedusaMeasurement, MedusaPath};
 pub use error::MedusaError;
 pub use export::{HeadPrecision, MedusaExport};
 pub use names::{HeadBias, HeadTensor, MedusaLayout, MedusaShape};
@@ -39,6 +39,35 @@ const FILES: &[&str] =
 /// Where measured rates are.
 const CALIBRATION: &str = "medusa_calibration.json";
 
+/// Where heads are.
+#[derive(Debug, Clone)]
+pub enum MedusaSource {
+    /// In a folder, alone or with the whole model.
+    Folder(ModelSource),
+    /// A file; configuration and calibration are looked for beside it.
+    File(PathBuf),
+}
+
+impl MedusaSource {
+    /// Finds the heads that `spec` names: a folder, a `.safetensors` or `.pt` file, or a hub id that is in
+    /// the local cache already.
+    pub fn resolve(spec: &str, hub: &HubEnvironment) -> Result<Self, ModelError> {
+        let path = Path::new(spec);
+        if path.is_file() {
+            return Ok(Self::File(path.to_owned()));
+        }
+        ModelSource::resolve_folder(spec, hub).map(Self::Folder)
+    }
+
+    /// Opens them; their weights stay where they are.
+    pub fn open(&self) -> Result<MedusaHeads, ModelError> {
+        match self {
+            Self::Folder(folder) => MedusaHeads::open(folder),
+            Self::File(file) => MedusaHeads::open_file(file),
+        }
+    }
+}
+
 /// Opened heads whose weights have not been touched.
 #[derive(Debug)]
 pub struct MedusaHeads {
@@ -51,14 +80,9 @@ pub struct MedusaHeads {
 }
 
 impl MedusaHeads {
-    /// Opens the heads that `spec` names: a folder, a `.safetensors` or `.pt` file, or a hub id that is in
-    /// the local cache already.
+    /// Opens the heads that `spec` names, as [`MedusaSource::resolve`] finds them.
     pub fn resolve(spec: &str, hub: &HubEnvironment) -> Result<Self, ModelError> {
-        let path = Path::new(spec);
-        if path.is_file() {
-            return Self::open_file(path);
-        }
-        Self::open(&ModelSource::resolve_folder(spec, hub)?)
+        MedusaSource::resolve(spec, hub)?.open()
     }
 
     /// Opens heads in a folder: alone, or with the whole model.
@@ -108,6 +132,16 @@ impl MedusaHeads {
         let base_model = config.get("base_model_name_or_path").and_then(Value::as_str);
         let base_model = base_model.map(str::to_owned);
         Ok(Self { place, store, parts, base_model, calibration, warnings })
+    }
+
+    /// Keeps the first `count` heads: those behind them guess deeper than anybody asks.
+    pub fn truncate(&mut self, count: usize) {
+        self.parts.shape.count = count.clamp(1, self.parts.shape.count);
+    }
+
+    /// How the heads are called in messages.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// How many heads there are, and how large.

@@ -10,9 +10,9 @@ use foretoken_model::{
 };
 use foretoken_tensor::WeightFormat;
 
-use crate::drafters::{self, Drafter, Needs, Parts};
+use crate::drafters::{self, Drafter, DrafterInfo, LoadedHeads, Needs, Parts, Sight};
 use crate::engine::State;
-use crate::{Engine, EngineOptions, Error};
+use crate::{CostCurve, Engine, EngineOptions, Error};
 
 /// Told a model's name and how many of its matrices are packed.
 type Progress<'a> = &'a mut dyn FnMut(&str, LoadProgress);
@@ -21,7 +21,7 @@ type Progress<'a> = &'a mut dyn FnMut(&str, LoadProgress);
 struct Loaded {
     checkpoint: Checkpoint,
     tokenizer: Tokenizer,
-    model: Box<dyn Target>,
+    model: Model<CpuBackend>,
 }
 
 impl Engine {
@@ -43,48 +43,109 @@ impl Engine {
             (name, _) => name,
         };
         let methods = drafters::parse(name)?;
+        let needs: Vec<Needs> = methods.iter().map(|method| method.needs).collect();
+        let mut opened = Opened::open(options, &needs, progress)?;
+        let drafters = methods.iter().map(|method| method.build(opened.parts(method, options)));
+        let drafters = drafters.collect::<Result<_, _>>()?;
+        let nodes = methods.iter().map(|method| method.ceilings(options.draft).nodes);
+        let chosen = needs.contains(&Needs::MedusaHeads).then(|| options.medusa.choices.nodes());
+        let chosen = chosen.flatten().filter(|_| options.draft.tokens.is_none());
+        let engine = Self {
+            drafters,
+            drafter_name: name.to_owned(),
+            draft_nodes: nodes.chain(chosen).max().unwrap_or(0),
+            sight: methods.iter().map(|method| method.sight).max().unwrap_or(Sight::Text),
+            ..opened.engine(options)
+        };
+        Ok(engine)
+    }
+}
+
+/// Everything an engine is made of but its drafters.
+pub(crate) struct Opened {
+    threads: usize,
+    target: Box<dyn Target>,
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    draft: Option<Box<dyn Target>>,
+    pub(crate) heads: Option<LoadedHeads>,
+    cost: Option<CostCurve>,
+    warnings: Vec<String>,
+}
+
+impl Opened {
+    /// Opens the target and what else is needed and there.
+    pub(crate) fn open(
+        options: &EngineOptions,
+        needs: &[Needs],
+        progress: Progress<'_>,
+    ) -> Result<Self, Error> {
         let threads = options.threads.unwrap_or_else(default_threads);
         let cpu = CpuOptions { threads, isa: options.isa };
         let backend = Arc::new(CpuBackend::new(cpu));
-        let Loaded { checkpoint, tokenizer, model: mut target } =
-            open(&backend, options, &options.model, options.format, progress)?;
-        let mut warnings = named_warnings(&checkpoint);
-        let mut draft = match &options.draft_model {
-            Some(source) if methods.iter().any(|method| method.needs == Needs::DraftModel) => {
-                let draft = open(&backend, options, source, options.draft_format, progress)?;
-                if let Some(difference) = tokenizer.difference(&draft.tokenizer) {
-                    let (draft, difference) =
-                        (draft.checkpoint.name().to_owned(), difference.to_string());
-                    return Err(Error::Vocabulary { draft, difference });
-                }
-                warnings.extend(named_warnings(&draft.checkpoint));
-                Some(draft.model)
+        let target = open(&backend, options, &options.model, options.format, progress)?;
+        let mut warnings = named_warnings(&target.checkpoint);
+        let mut draft = None;
+        if let Some(source) = &options.draft_model
+            && needs.contains(&Needs::DraftModel)
+        {
+            let opened = open(&backend, options, source, options.draft_format, progress)?;
+            if let Some(difference) = target.tokenizer.difference(&opened.tokenizer) {
+                let draft = opened.checkpoint.name().to_owned();
+                return Err(Error::Vocabulary { draft, difference: difference.to_string() });
             }
-            _ => None,
+            warnings.extend(named_warnings(&opened.checkpoint));
+            draft = Some(Box::new(opened.model) as Box<dyn Target>);
+        }
+        let mut heads = if needs.contains(&Needs::MedusaHeads) {
+            LoadedHeads::load(&target.model, &target.checkpoint, &options.medusa)?
+        } else {
+            None
         };
-        let vocab = target.spec().vocab;
-        let drafters = methods
-            .iter()
-            .map(|method| {
-                let model = (method.needs == Needs::DraftModel).then(|| draft.take()).flatten();
-                method.build(Parts { options: options.draft, model, vocab })
-            })
-            .collect::<Result<_, _>>()?;
+        let Loaded { checkpoint, tokenizer, mut model } = target;
         let threads = backend.threads();
-        let cost = options.cost.curve(target.as_mut(), threads, checkpoint.weight_bytes())?;
-        Ok(Self {
+        let cost = options.cost.curve(&mut model, threads, checkpoint.weight_bytes())?;
+        if let Some(heads) = &mut heads {
+            warnings.append(&mut heads.warnings);
+            if cost.is_some() {
+                heads.measure(checkpoint.spec().hidden);
+            }
+        }
+        let target = Box::new(model);
+        Ok(Self { threads, target, checkpoint, tokenizer, draft, heads, cost, warnings })
+    }
+
+    /// What a method is built from; what only one can have goes to the first that asks.
+    fn parts<'a>(&'a mut self, method: &DrafterInfo, options: &'a EngineOptions) -> Parts<'a> {
+        let needs = |what| method.needs == what;
+        Parts {
+            ceilings: method.ceilings(options.draft),
+            tokens: options.draft.tokens,
+            model: needs(Needs::DraftModel).then(|| self.draft.take()).flatten(),
+            heads: needs(Needs::MedusaHeads).then(|| self.heads.take()).flatten(),
+            medusa: &options.medusa,
+            cost: self.cost.as_ref(),
+            vocab: self.target.spec().vocab,
+        }
+    }
+
+    /// An engine that drafts nothing.
+    pub(crate) fn engine(self, options: &EngineOptions) -> Engine {
+        let Self { threads, target, checkpoint, tokenizer, cost, warnings, .. } = self;
+        Engine {
             threads,
             cost,
             target,
             checkpoint,
             tokenizer,
-            drafters,
-            drafter_name: name.to_owned(),
+            drafters: Vec::new(),
+            drafter_name: String::new(),
             warnings,
-            draft_nodes: options.draft.tokens,
+            draft_nodes: 0,
+            sight: Sight::Text,
             max_sequences: options.max_sequences,
             state: State::default(),
-        })
+        }
     }
 }
 
@@ -100,6 +161,14 @@ impl Engine {
     ) -> Self {
         name.clone_into(&mut self.drafter_name);
         self.drafters = change(self.drafters);
+        self
+    }
+
+    /// Shows drafters the target's hidden states, whatever the engine's own asked for: those given by
+    /// [`Engine::with_drafters`] may want them.
+    #[must_use]
+    pub fn with_hidden_states(mut self) -> Self {
+        self.sight = Sight::Hidden;
         self
     }
 
@@ -145,5 +214,5 @@ fn open(
     let model = Model::load(Arc::clone(backend), &checkpoint, load, &mut |step| {
         progress(checkpoint.name(), step);
     })?;
-    Ok(Loaded { checkpoint, tokenizer, model: Box::new(model) })
+    Ok(Loaded { checkpoint, tokenizer, model })
 }

@@ -12,7 +12,7 @@ use foretoken_core::{
 };
 use foretoken_model::{Checkpoint, StopSearch, Target, Tokenizer};
 
-use crate::drafters::{DraftTask, Drafter, SequenceKey};
+use crate::drafters::{DraftTask, Drafter, SequenceKey, Sight};
 use crate::sequence::{Progress, Sequence, StepTimes, Waiting};
 use crate::session::{Kept, SessionId};
 use crate::{CostCurve, Error, Event, Generation, Request, RequestId};
@@ -27,6 +27,7 @@ pub struct Engine {
     pub(crate) warnings: Vec<String>,
     pub(crate) threads: usize,
     pub(crate) draft_nodes: usize,
+    pub(crate) sight: Sight,
     pub(crate) max_sequences: usize,
     pub(crate) cost: Option<CostCurve>,
     pub(crate) state: State,
@@ -174,7 +175,7 @@ impl Engine {
             for drafter in &mut self.drafters {
                 drafter.begin(kept.key, &waiting.request.prompt);
             }
-            let (sequence, task) = Sequence::new(waiting, kept, &self.tokenizer);
+            let (sequence, task) = Sequence::new(waiting, kept, self.sight, &self.tokenizer);
             self.state.running.push(sequence);
             self.state.tasks.push(task);
         }

@@ -45,6 +45,31 @@ pub enum Error {
         /// The drafter.
         drafter: &'static str,
     },
+    /// A drafter needs Medusa heads.
+    #[error("drafter `{drafter}` needs Medusa heads; name them with --medusa-heads")]
+    NoMedusaHeads {
+        /// The drafter.
+        drafter: &'static str,
+    },
+    /// A choice of guesses that is no tree, or not one of the heads.
+    #[error("`{choices}` cannot be drafted: {problem}")]
+    MedusaChoices {
+        /// The choice, or a path of it.
+        choices: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No text was long enough to measure heads on.
+    #[error(
+        "no text at temperature {temperature} is longer than {heads} heads guess ahead; ask for more \
+         tokens, or give other prompts"
+    )]
+    Unmeasured {
+        /// The temperature.
+        temperature: f64,
+        /// Heads measured.
+        heads: usize,
+    },
     /// The draft's vocabulary is another one.
     #[error("draft model `{draft}` does not share the target's vocabulary: {difference}")]
     Vocabulary {

@@ -28,6 +28,7 @@
 //! ```
 
 mod builder;
+mod calibrate;
 mod cost;
 pub mod drafters;
 mod engine;
@@ -40,16 +41,17 @@ mod score;
 mod sequence;
 mod session;
 
+pub use calibrate::{CalibrationOptions, CalibrationProgress, calibrate_medusa};
 pub use cost::{
     CostCache, CostCurve, DepthCost, ForwardBench, ForwardCost, ForwardOptions, MeasureCost,
     Passes, RowCost, SHAPES, Shape, Subject,
 };
-pub use drafters::{DRAFTERS, Needs};
+pub use drafters::{DRAFTERS, MedusaChoices, Needs, Sight};
 pub use engine::Engine;
 pub use error::Error;
 pub use generation::Generation;
 pub use looping::loop_free_len;
-pub use options::{DraftOptions, EngineOptions};
+pub use options::{DraftOptions, EngineOptions, MedusaOptions};
 pub use request::{
     Completion, Drafting, EndOfText, Event, FinishReason, Origin, Request, RequestId, Token,
 };
@@ -60,9 +62,9 @@ pub use foretoken_core::{ParamError, Rule, SamplingParams, SpecStats, TokenId};
 pub use foretoken_cpu::{Isa, machine_name};
 pub use foretoken_model::{
     AddSpecial, ChatError, ChatTemplate, Checkpoint, ForwardError, GenerationPrompt,
-    HubEnvironment, LoadProgress, MedusaHeads, Message, ModelError, ModelSource, ModelSpec,
-    OpenOptions, OutputHead, ParseSpecial, Rope, RopeScaling, Target, Tokenizer, TokenizerError,
-    UnknownKeys,
+    HubEnvironment, LoadProgress, MedusaCalibration, MedusaHeads, MedusaLayout, MedusaMeasurement,
+    MedusaSource, Message, ModelError, ModelSource, ModelSpec, OpenOptions, OutputHead,
+    ParseSpecial, Rope, RopeScaling, Target, Tokenizer, TokenizerError, UnknownKeys,
 };
 pub use foretoken_tensor::{KvType, PackError, QUANTS, Reach, WeightFormat};
 

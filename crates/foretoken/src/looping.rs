@@ -21,15 +21,26 @@ const OCCURRENCES: u32 = 3;
 /// assert_eq!(foretoken::loop_free_len(&[7; 100]), 18);
 /// ```
 pub fn loop_free_len(tokens: &[TokenId]) -> usize {
-    let mut seen: HashMap<&[TokenId], u32> = HashMap::new();
-    for (start, run) in tokens.windows(RUN).enumerate() {
-        let count = seen.entry(run).or_default();
+    let mut watch = LoopWatch::default();
+    tokens.iter().position(|&token| watch.push(token)).map_or(tokens.len(), |last| last + 1)
+}
+
+/// Finds the loop of a text while it is written.
+#[derive(Default)]
+pub(crate) struct LoopWatch {
+    tokens: Vec<TokenId>,
+    seen: HashMap<[TokenId; RUN], u32>,
+}
+
+impl LoopWatch {
+    /// Adds a token; whether the text loops from here on.
+    pub(crate) fn push(&mut self, token: TokenId) -> bool {
+        self.tokens.push(token);
+        let Some(&run) = self.tokens.last_chunk() else { return false };
+        let count = self.seen.entry(run).or_default();
         *count += 1;
-        if *count == OCCURRENCES {
-            return start + RUN;
-        }
+        *count == OCCURRENCES
     }
-    tokens.len()
 }
 
 #[cfg(test)]

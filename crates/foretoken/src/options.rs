@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 
 use foretoken_cpu::Isa;
-use foretoken_model::{ModelSource, UnknownKeys};
+use foretoken_model::{MedusaSource, ModelSource, UnknownKeys};
 use foretoken_tensor::{KvType, WeightFormat};
 
+use crate::drafters::MedusaChoices;
 use crate::{Error, MeasureCost};
 
 /// What an engine loads and how it runs.
@@ -20,6 +21,8 @@ pub struct EngineOptions {
     pub draft_model: Option<ModelSource>,
     /// Ceilings of a draft.
     pub draft: DraftOptions,
+    /// Medusa heads and how they are used.
+    pub medusa: MedusaOptions,
     /// Weight format of the draft model; as stored by default.
     pub draft_format: Option<WeightFormat>,
     /// Weight format of the target; as stored by default.
@@ -48,6 +51,7 @@ impl EngineOptions {
             drafter: "auto".to_owned(),
             draft_model: None,
             draft: DraftOptions::default(),
+            medusa: MedusaOptions::default(),
             draft_format: None,
             format: None,
             kv_type: None,
@@ -79,16 +83,30 @@ impl EngineOptions {
                 out_of("threads", threads.get(), "between 1 and 1024")
             }
             (_, _, 0) => out_of("max sequences", 0, "at least 1"),
+            _ if self.medusa.vocab == Some(0) => out_of("medusa vocab", 0, "at least 1"),
             _ => self.draft.validate(),
         }
     }
 }
 
+/// Medusa heads and how they are used.
+#[derive(Debug, Clone, Default)]
+pub struct MedusaOptions {
+    /// Where the heads are; they must be trained for the target.
+    pub heads: Option<MedusaSource>,
+    /// Which of their guesses are sent.
+    pub choices: MedusaChoices,
+    /// How many tokens the heads choose among: the most frequent ones by their calibration, then those of the
+    /// lowest ids. All by default. Fewer make the heads cheaper; the text may hold any token all the same.
+    pub vocab: Option<usize>,
+}
+
 /// Ceilings of a draft; drafters stay below them as confidence falls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DraftOptions {
-    /// Most drafted tokens per step.
-    pub tokens: usize,
+    /// Most drafted tokens per step; what the methods ask for by default
+    /// ([`DrafterInfo::nodes`](crate::drafters::DrafterInfo::nodes)), or as many as a chosen tree has.
+    pub tokens: Option<usize>,
     /// Most children of a node; 1 drafts chains.
     pub width: usize,
     /// Tokens whose estimated probability of acceptance is lower are not drafted.
@@ -97,7 +115,7 @@ pub struct DraftOptions {
 
 impl Default for DraftOptions {
     fn default() -> Self {
-        Self { tokens: 8, width: 1, min_probability: 0.1 }
+        Self { tokens: None, width: 1, min_probability: 0.1 }
     }
 }
 
@@ -107,8 +125,8 @@ impl DraftOptions {
 
     pub(crate) fn validate(self) -> Result<(), Error> {
         let out_of = |option, value: String, bound| Err(Error::Option { option, value, bound });
-        if !(1..=Self::MAX_TOKENS).contains(&self.tokens) {
-            return out_of("draft tokens", self.tokens.to_string(), "between 1 and 512");
+        if let Some(tokens) = self.tokens.filter(|n| !(1..=Self::MAX_TOKENS).contains(n)) {
+            return out_of("draft tokens", tokens.to_string(), "between 1 and 512");
         }
         if !(1..=64).contains(&self.width) {
             return out_of("draft width", self.width.to_string(), "between 1 and 64");

@@ -7,7 +7,7 @@ use foretoken_core::{
 };
 use foretoken_model::{ForwardError, StopSearch, Target, TextStream, Tokenizer, Wants};
 
-use crate::drafters::{DraftTask, Room};
+use crate::drafters::{DraftTask, Room, Sight};
 use crate::session::Kept;
 use crate::{
     Completion, Drafting, EndOfText, Error, Event, FinishReason, Origin, Request, RequestId,
@@ -26,6 +26,7 @@ pub(crate) struct Sequence {
     max_tokens: usize,
     end_of_text: EndOfText,
     drafting: Drafting,
+    sight: Sight,
     seed: u64,
     /// Tokens of the fed tree that precede the draft's root.
     stem: usize,
@@ -78,7 +79,12 @@ pub(crate) struct Waiting {
 
 impl Sequence {
     /// Starts a request; what `kept` holds in the target's cache is a prefix of its prompt.
-    pub(crate) fn new(waiting: Waiting, kept: Kept, tokenizer: &Tokenizer) -> (Self, DraftTask) {
+    pub(crate) fn new(
+        waiting: Waiting,
+        kept: Kept,
+        sight: Sight,
+        tokenizer: &Tokenizer,
+    ) -> (Self, DraftTask) {
         let Waiting { id, request, mut sampler, stop } = waiting;
         kept.remember(&request.prompt, &mut sampler);
         let root = request.prompt.last().copied().unwrap_or_default();
@@ -91,6 +97,7 @@ impl Sequence {
             max_tokens: request.max_tokens.unwrap_or(usize::MAX),
             end_of_text: request.end_of_text,
             drafting: request.drafting,
+            sight,
             seed: sampler.noise().seed,
             stem: 0,
             root: 0,
@@ -106,6 +113,7 @@ impl Sequence {
         let task = DraftTask {
             key,
             text: request.prompt,
+            hidden: Vec::new(),
             sampler,
             rule: request.rule,
             step: 0,
@@ -203,6 +211,10 @@ impl Sequence {
         }
         self.path.clear();
         self.path.extend((0..self.stem).chain(task.accepted.path().iter().map(|n| n + self.stem)));
+        if let (Sight::Hidden, Some(&last)) = (self.sight, self.path.last()) {
+            task.hidden.clear();
+            task.hidden.extend_from_slice(target.hidden(item, last));
+        }
         target.commit(self.kept.target, &self.path);
         self.stats.record(&task.tree, &task.accepted);
         task.step += 1;

@@ -1,9 +1,10 @@
 //! After warm-up at fixed capacity a step allocates nothing where the time goes: in the target's passes
-//! and commits, in sampling and verification, and in the proposing of `none` and `model`.
+//! and commits, in sampling and verification, and in the proposing of `none`, `model` and `medusa`.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::alloc::System;
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,14 +12,16 @@ use std::sync::{Arc, Mutex};
 
 use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
 use foretoken::{
-    Checkpoint, DraftOptions, EndOfText, Engine, EngineOptions, ModelSource, OpenOptions, Request,
-    Rule, SamplingParams, Target, TokenId,
+    Checkpoint, DraftOptions, EndOfText, Engine, EngineOptions, MedusaChoices, MedusaSource,
+    ModelSource, OpenOptions, Request, Rule, SamplingParams, Target, TokenId,
 };
 use foretoken_core::{
     Accepted, BuildId, DraftTree, NodeId, Noise, Role, Rows, Sampler, Step, TreeBuilder, Verifier,
 };
 use foretoken_cpu::{CpuBackend, CpuOptions};
-use foretoken_model::{LoadOptions, Model, Wants};
+use foretoken_model::{
+    HeadBias, HeadPrecision, LoadOptions, MedusaExport, MedusaShape, Model, Wants,
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -140,6 +143,20 @@ impl Drafter for Gauge {
     }
 }
 
+/// Medusa heads for the demo's draft that are right at times: the model's own output matrix behind next to
+/// nothing.
+fn write_heads(folder: &Path) {
+    let checkpoint = Checkpoint::open(&model("foretoken-demo-draft"), &OpenOptions::default());
+    let hidden = checkpoint.unwrap().spec().hidden;
+    let shape = MedusaShape { count: 3, blocks: 1, hidden, vocab: None, bias: HeadBias::All };
+    let export = MedusaExport { shape, precision: HeadPrecision::Bf16, base_model: "demo-draft" };
+    let values = |tensor| {
+        let count: usize = shape.dims(tensor).iter().product();
+        Cow::Owned((0..count).map(|i| (i % 7) as f32 / 700.0).collect())
+    };
+    export.write_published(folder, values).unwrap();
+}
+
 fn warm_proposing_allocates_nothing(
     drafter: &str,
     (tokens, width): (usize, usize),
@@ -150,7 +167,15 @@ fn warm_proposing_allocates_nothing(
     options.draft_model = Some(model("foretoken-demo-draft"));
     drafter.clone_into(&mut options.drafter);
     options.threads = NonZeroUsize::new(1);
-    options.draft = DraftOptions { tokens, width, min_probability: 0.0 };
+    options.draft = DraftOptions { tokens: Some(tokens), width, min_probability: 0.0 };
+    let folder = tempfile::tempdir().unwrap();
+    write_heads(folder.path());
+    let heads = ModelSource::Folder(folder.path().to_owned());
+    options.medusa.heads = Some(MedusaSource::Folder(heads));
+    if width > 1 {
+        options.medusa.choices = MedusaChoices::parse(&format!("cartesian:{width},2")).unwrap();
+        options.medusa.vocab = Some(1000);
+    }
     let (seen, drafts) = (Arc::default(), Arc::default());
     let (shared, counted) = (Arc::clone(&seen), Arc::clone(&drafts));
     let mut engine = Engine::new(options).unwrap().with_drafters("gauged", |mut built| {
@@ -190,11 +215,14 @@ fn warm_steps_allocate_nothing() {
         warm_proposing_allocates_nothing("none", (8, 1), Rule::Coupled, sampling);
         warm_proposing_allocates_nothing("model", (8, 1), Rule::Coupled, sampling);
         warm_proposing_allocates_nothing("model", (8, 3), Rule::Coupled, sampling);
+        warm_proposing_allocates_nothing("medusa", (8, 1), Rule::Coupled, sampling);
+        warm_proposing_allocates_nothing("medusa", (64, 9), Rule::Coupled, sampling);
     }
     // Laws of one size, so that the trees that keep them stop growing.
     let whole = SamplingParams { temperature: 0.8, ..SamplingParams::default() };
     warm_proposing_allocates_nothing("model", (8, 1), Rule::Rejection, &whole);
     warm_proposing_allocates_nothing("model", (8, 3), Rule::Rejection, &whole);
+    warm_proposing_allocates_nothing("medusa", (8, 1), Rule::Rejection, &whole);
     // More nodes than a stable sort takes without a buffer.
     warm_proposing_allocates_nothing("model", (2, 24), Rule::Coupled, &sampled);
 }

@@ -2,7 +2,10 @@
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use foretoken::{DRAFTERS, DraftOptions, EngineOptions, Rule, WeightFormat};
+use foretoken::{
+    DRAFTERS, DraftOptions, EngineOptions, MedusaChoices, MedusaOptions, MedusaSource, Rule,
+    WeightFormat,
+};
 
 use super::loading::formats;
 use crate::demo;
@@ -29,14 +32,10 @@ pub(crate) struct DraftArgs {
     #[arg(long, value_name = "FORMAT", env = "FORETOKEN_DRAFT_QUANT", value_parser = formats())]
     draft_quant: Option<WeightFormat>,
 
-    /// Most drafted tokens per step; drafters stay below it as they see fit
-    #[arg(
-        long,
-        value_name = "N",
-        env = "FORETOKEN_DRAFT_TOKENS",
-        default_value_t = DraftOptions::default().tokens
-    )]
-    draft_tokens: usize,
+    /// Most drafted tokens per step; drafters stay below it as they see fit [default: 8; with `medusa`,
+    /// its tree]
+    #[arg(long, value_name = "N", env = "FORETOKEN_DRAFT_TOKENS")]
+    draft_tokens: Option<usize>,
 
     /// Most alternatives per drafted token; 1 drafts chains, more drafts trees
     #[arg(
@@ -56,6 +55,21 @@ pub(crate) struct DraftArgs {
         allow_hyphen_values = true
     )]
     draft_min_prob: f64,
+
+    /// Medusa heads trained for the model: a folder, a .safetensors or .pt file, or a hub id in the local
+    /// cache
+    #[arg(long, value_name = "HEADS", env = "FORETOKEN_MEDUSA_HEADS")]
+    medusa_heads: Option<String>,
+
+    /// Which guesses of the heads are sent: auto, auto:N, cartesian:N,N,.., a JSON list of paths of ranks, a
+    /// file of one, or a published tree, such as `mc_sim_7b_63`
+    #[arg(long, value_name = "TREE", env = "FORETOKEN_MEDUSA_CHOICES", default_value = "auto")]
+    medusa_choices: String,
+
+    /// Let the heads choose among the N most frequent tokens only, which makes them cheaper; the text may
+    /// hold any token all the same [default: all]
+    #[arg(long, value_name = "N", env = "FORETOKEN_MEDUSA_VOCAB")]
+    medusa_vocab: Option<usize>,
 
     /// How drafts are accepted: coupled (the text of plain decoding), rejection (its distribution),
     /// typical (lossy: changes the text)
@@ -95,6 +109,16 @@ impl DraftArgs {
             None if model == demo::NAME => Some(demo::draft()?),
             None => None,
         };
+        options.medusa = MedusaOptions {
+            heads: self.medusa_heads.as_deref().map(medusa_heads).transpose()?,
+            choices: MedusaChoices::parse(&self.medusa_choices)?,
+            vocab: self.medusa_vocab,
+        };
+        let drafts_with_heads = self.drafter.split('+').any(|name| name == "medusa");
+        let open_size = options.medusa.choices.nodes().or(self.draft_tokens).is_none();
+        if drafts_with_heads && open_size {
+            options.cost = crate::engine::measure_cost();
+        }
         Ok(())
     }
 
@@ -127,6 +151,11 @@ impl DraftArgs {
             _ => Ok(Rule::Coupled),
         }
     }
+}
+
+/// The heads that `--medusa-heads` names.
+pub(crate) fn medusa_heads(name: &str) -> Result<MedusaSource, Error> {
+    crate::engine::resolve_heads(name).map_err(|cause| cause.context("--medusa-heads"))
 }
 
 /// The methods there are, from the registry.

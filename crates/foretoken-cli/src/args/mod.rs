@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{bench, completions, generate, inspect, run, score, tokenize, train};
 
-pub(crate) use drafting::DraftArgs;
+pub(crate) use drafting::{DraftArgs, medusa_heads};
 pub(crate) use loading::{LoadArgs, formats, kv_types, levels};
 pub(crate) use prompt::{PromptArgs, TextArgs};
 pub(crate) use prompt_set::{PromptSetArgs, SetPrompt};

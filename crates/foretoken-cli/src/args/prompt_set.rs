@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use foretoken::{AddSpecial, ChatTemplate, Engine, Message, ParseSpecial, TokenId};
+use foretoken::{AddSpecial, ChatTemplate, Message, ParseSpecial, TokenId, Tokenizer};
 use serde_json::Value;
 
 use super::prompt::read_text;
@@ -49,6 +49,17 @@ enum Content {
 }
 
 impl PromptSetArgs {
+    /// All prompts of a file, as they are.
+    pub(crate) fn of_file(prompts: &Path) -> Self {
+        Self { prompts: prompts.to_owned(), limit: None, chat: false }
+    }
+
+    /// Name of the file.
+    pub(crate) fn name(&self) -> String {
+        let name = self.prompts.file_name().unwrap_or(self.prompts.as_os_str());
+        name.to_string_lossy().into_owned()
+    }
+
     /// Reads the prompts.
     pub(crate) fn read(&self) -> Result<Vec<SetPrompt>, Error> {
         let text = read_text(&self.prompts)?;
@@ -80,21 +91,21 @@ impl PromptSetArgs {
 }
 
 impl SetPrompt {
-    /// The tokens; with a template, those of a conversation.
+    /// The tokens for the model of a name and tokenizer; with a template, those of a conversation.
     pub(crate) fn tokens(
         &self,
-        engine: &Engine,
+        model: (&str, &Tokenizer),
         template: Option<&ChatTemplate>,
     ) -> Result<Vec<TokenId>, Error> {
         match (&self.content, template) {
             (Content::Messages(messages), Some(template)) => {
-                chat::tokens(engine, template, messages)
+                chat::tokens(model, template, messages)
             }
             (Content::Text(text), Some(template)) => {
-                chat::tokens(engine, template, &[Message::new("user", text)])
+                chat::tokens(model, template, &[Message::new("user", text)])
             }
             (Content::Text(text), None) => {
-                Ok(engine.tokenizer().encode(text, AddSpecial::Yes, ParseSpecial::Yes)?)
+                Ok(model.1.encode(text, AddSpecial::Yes, ParseSpecial::Yes)?)
             }
             (Content::Messages(_), None) => Err(Error::failure(NEEDS_CHAT)),
         }

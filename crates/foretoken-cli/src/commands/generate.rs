@@ -82,9 +82,11 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
     let mut engine = engine::load(&options)?;
 
     let tokens = match message {
-        Some(message) => {
-            chat::tokens(&engine, &chat::template(&source)?, &[Message::new("user", message)])?
-        }
+        Some(message) => chat::tokens(
+            (engine.checkpoint().name(), engine.tokenizer()),
+            &chat::template(&source)?,
+            &[Message::new("user", message)],
+        )?,
         None => prompt.encode(engine.tokenizer())?,
     };
     let mut request = Request::new(tokens);

@@ -3,17 +3,20 @@
 use std::fmt::Write;
 
 use foretoken::{
-    Checkpoint, KvType, ModelSource, OpenOptions, OutputHead, Reach, RopeScaling, UnknownKeys,
+    Checkpoint, KvType, MedusaCalibration, MedusaHeads, MedusaLayout, MedusaMeasurement,
+    ModelSource, ModelSpec, OpenOptions, OutputHead, Reach, RopeScaling, UnknownKeys,
 };
 use serde_json::{Value, json};
 
+use crate::args::medusa_heads;
 use crate::error::Error;
 use crate::{engine, output};
 
 const AFTER_HELP: &str = "\
 Examples:
   foretoken inspect demo
-  foretoken inspect model.gguf --json";
+  foretoken inspect model.gguf --json
+  foretoken inspect ./vicuna-7b --medusa-heads FasterDecoding/medusa-vicuna-7b-v1.3";
 
 /// Flags of `inspect`.
 #[derive(Debug, clap::Args)]
@@ -21,6 +24,10 @@ Examples:
 pub(crate) struct Args {
     /// The model
     model: String,
+
+    /// Say what these Medusa heads are, too, and whether they fit the model
+    #[arg(long, value_name = "HEADS", env = "FORETOKEN_MEDUSA_HEADS")]
+    medusa_heads: Option<String>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -31,7 +38,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let source = engine::resolve(&args.model)?;
     let options = OpenOptions { unknown_keys: UnknownKeys::Warn };
-    let object = describe(&source, &Checkpoint::open(&source, &options)?)?;
+    let checkpoint = Checkpoint::open(&source, &options)?;
+    let mut object = describe(&source, &checkpoint)?;
+    if let Some(heads) = &args.medusa_heads {
+        let opened = medusa_heads(heads)?.open()?;
+        object["medusa_heads"] = describe_heads(&opened, checkpoint.spec());
+    }
     if args.json { output::print_json(&object) } else { output::print(&table(&object)) }
 }
 
@@ -76,6 +88,30 @@ fn describe(source: &ModelSource, checkpoint: &Checkpoint) -> Result<Value, Erro
         },
         "unknown": checkpoint.warnings(),
     }))
+}
+
+/// What files of heads say, and what keeps them from fitting the model.
+fn describe_heads(heads: &MedusaHeads, model: &ModelSpec) -> Value {
+    let layout = match heads.layout() {
+        MedusaLayout::Published => "as published",
+        MedusaLayout::InModel => "in a whole model",
+        MedusaLayout::Vllm => "as vLLM reads them",
+    };
+    let measured = |known: &MedusaCalibration| {
+        let rates = |measurement: &MedusaMeasurement| json!({ "temperature": measurement.temperature, "positions": measurement.positions });
+        known.measurements.iter().map(rates).collect::<Vec<_>>()
+    };
+    json!({
+        "heads": heads.count(),
+        "blocks": heads.blocks(),
+        "hidden": heads.hidden(),
+        "vocab": heads.vocab().map_or(json!("that of the model"), |rows| json!(rows)),
+        "layout": layout,
+        "base_model": heads.base_model(),
+        "calibration": heads.calibration().map(measured),
+        "misfit": heads.check(model).err().map(|cause| cause.to_string()),
+        "warnings": heads.warnings(),
+    })
 }
 
 fn scaling(scaling: &RopeScaling) -> Value {
@@ -130,7 +166,9 @@ fn in_words(value: &Value) -> String {
         Value::Number(number) => number.to_string(),
         Value::Array(items) => joined(items.iter().map(in_words).collect(), "; "),
         Value::Object(fields) => {
-            let fields = fields.iter().map(|(key, value)| format!("{key} {}", in_words(value)));
+            let fields = fields
+                .iter()
+                .map(|(key, value)| format!("{} {}", key.replace('_', " "), in_words(value)));
             joined(fields.collect(), ", ")
         }
     }

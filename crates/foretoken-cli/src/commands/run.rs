@@ -198,7 +198,11 @@ impl Conversation {
     /// The conversation up to where the model answers.
     fn tokens(&self, engine: &Engine) -> Result<Vec<TokenId>, Error> {
         if let Some(template) = &self.template {
-            return chat::tokens(engine, template, &self.messages);
+            return chat::tokens(
+                (engine.checkpoint().name(), engine.tokenizer()),
+                template,
+                &self.messages,
+            );
         }
         let text: String = self.messages.iter().map(|message| message.content.as_str()).collect();
         Ok(engine.tokenizer().encode(&text, AddSpecial::Yes, ParseSpecial::Yes)?)

@@ -1,6 +1,7 @@
 //! `foretoken train`: small models from text.
 
 mod base;
+mod calibrate;
 mod continuations;
 mod draft;
 mod medusa;
@@ -26,6 +27,8 @@ enum Train {
     Draft(Box<draft::Args>),
     /// Heads that draft for a model (Medusa)
     Medusa(Box<medusa::Args>),
+    /// How often heads are right, which chooses the trees they draft
+    Calibrate(Box<calibrate::Args>),
 }
 
 /// Trains.
@@ -34,5 +37,6 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
         Train::Base(args) => base::run(&args),
         Train::Draft(args) => draft::run(&args),
         Train::Medusa(args) => medusa::run(*args),
+        Train::Calibrate(args) => calibrate::run(*args),
     }
 }

@@ -100,6 +100,14 @@ fn drafting_and_machine() {
         generate(&["--draft-width", "65"]),
         generate(&["--draft-min-prob", "nan"]),
         generate(&["--draft-quant", "q2"]),
+        generate(&["--drafter", "medusa"]),
+        generate(&["--medusa-choices", "mc_sim_8b"]),
+        generate(&["--medusa-choices", "[[0, 0]]"]),
+        generate(&["--medusa-choices", "auto:0"]),
+        generate(&["--medusa-vocab", "0"]),
+        generate(&["--medusa-heads", "nowhere"]),
+        generate(&["--drafter", "medusa", "--medusa-heads", "docs"]),
+        generate(&["--drafter", "medusa", "--medusa-heads", "testdata/medusa/v01"]),
         generate(&["--acceptance", "sometimes"]),
         generate(&["--acceptance", "typical", "--typical-threshold", "2"]),
         generate(&["--quant", "int8"]),
@@ -113,14 +121,22 @@ fn drafting_and_machine() {
         refusal_with(&["generate", "-p", "x"], &[("FORETOKEN_TEMPERATURE", "-1")]),
     ];
     insta::assert_snapshot!(cases.join("\n"), @r"
-    2 error: --drafter: unknown drafter `fortune`; known are none, model, lookup; auto stands alone
+    2 error: --drafter: unknown drafter `fortune`; known are none, model, lookup, medusa; auto stands alone
     2 error: --drafter: drafter `lookup` is named twice; each can be merged once
-    2 error: --drafter: unknown drafter `auto`; known are none, model, lookup; auto stands alone
+    2 error: --drafter: unknown drafter `auto`; known are none, model, lookup, medusa; auto stands alone
     2 error: --draft-tokens: draft tokens is 0; it must be between 1 and 512
     2 error: --draft-tokens: draft tokens is 513; it must be between 1 and 512
     2 error: --draft-width: draft width is 65; it must be between 1 and 64
     2 error: --draft-min-prob: draft probability is NaN; it must be between 0 and 1
     2 error: invalid value 'q2' for '--draft-quant <FORMAT>' [possible values: f32, f16, bf16, q8_0, q4_0]; see --help
+    2 error: --drafter: drafter `medusa` needs Medusa heads; name them with --medusa-heads
+    2 error: --medusa-choices: `mc_sim_8b` cannot be drafted: it is no file (No such file or directory (os error 2)), and neither auto, auto:N, cartesian:N,N,.., a JSON list of paths, nor one of mc_sim_7b_63, vicuna_7b_stage2, vicuna_13b_stage2, vicuna_33b_stage1, vicuna_33b_stage2, zephyr_stage2
+    2 error: --medusa-choices: `[[0, 0]]` cannot be drafted: path [0, 0] needs the path [0], which is not in the tree
+    2 error: --medusa-choices: `auto:0` cannot be drafted: auto takes a number of nodes from 1 to 512
+    2 error: --medusa-vocab: medusa vocab is 0; it must be at least 1
+    1 error: --medusa-heads: model `nowhere` is neither a folder, a .gguf file nor a hub id in the local cache (no cache folder is known); check the path or download it first
+    1 error: `docs`: it holds no Medusa head; name a folder with medusa_lm_head.safetensors, medusa_lm_head.pt or model.safetensors, or such a file itself
+    1 error: `testdata/medusa/v01`: the heads are for a hidden size of 8 (tensor `0.0.linear.weight`) where the model has 384; use heads trained for this model
     2 error: invalid value 'sometimes' for '--acceptance <RULE>' [possible values: coupled, rejection, typical]; see --help
     2 error: --typical-threshold and --typical-alpha: typical acceptance is 2 with 0.3; it must be a threshold in (0, 1] and a positive alpha
     2 error: invalid value 'int8' for '--quant <FORMAT>' [possible values: f32, f16, bf16, q8_0, q4_0]; see --help

@@ -3,7 +3,7 @@ use super::foretoken;
 /// Help is part of the interface: a change of a name or default shows here.
 #[test]
 fn help_of_every_command() {
-    const COMMANDS: [&str; 15] = [
+    const COMMANDS: [&str; 16] = [
         "",
         "generate",
         "run",
@@ -19,6 +19,7 @@ fn help_of_every_command() {
         "train base",
         "train draft",
         "train medusa",
+        "train calibrate",
     ];
     for command in COMMANDS {
         let arguments: Vec<_> = command.split(' ').filter(|word| !word.is_empty()).collect();

@@ -178,6 +178,9 @@ fn inspect() {
     kv bytes per token   f32 6144, bf16 3072
     unknown              none
     ");
+    let heads = ["inspect", "demo", "--medusa-heads", "testdata/medusa/v01"];
+    let shown = foretoken(&heads).stdout;
+    insta::assert_snapshot!(shown.lines().last().unwrap_or_default(), @"medusa heads         heads 3, blocks 1, hidden 8, vocab 24, layout as published, base model tiny/base, calibration none, misfit `testdata/medusa/v01`: the heads are for a hidden size of 8 (tensor `0.0.linear.weight`) where the model has 384; use heads trained for this model, warnings config.json says medusa_num_heads = 2; the tensors say 3");
     let object = json(&["inspect", "testdata/gguf/llama-quantised.gguf", "--json"]);
     insta::assert_snapshot!(redacted(&object), @r#"
     model "llama-quantised"

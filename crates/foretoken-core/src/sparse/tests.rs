@@ -107,3 +107,20 @@ fn the_best_trees_of_growing_size_contain_one_another() {
     }
     assert!((SparseTree::best(&[3; 3], 2, rate).expected(rate) - 1.84).abs() < 1e-12);
 }
+
+#[test]
+fn known_rates_of_paths_come_before_products() {
+    let ranks = vec![vec![0.5, 0.25], vec![0.5, 0.25]];
+    let independent = PathRates::new(ranks.clone(), []);
+    assert_eq!([0.5, 0.125], [&[0][..], &[1, 0]].map(|path| independent.rate(path)));
+    assert_eq!(independent.rate(&[]), 1.0);
+    assert_eq!([0.0; 2], [&[2][..], &[0, 0, 0]].map(|path| independent.rate(path)));
+    // Right together more often than apart.
+    let paths = [(vec![0], 0.5), (vec![0, 0], 0.4), (vec![1], 0.1)];
+    let joint = PathRates::new(ranks, paths);
+    assert_eq!([0.4, 0.1, 0.05], [&[0, 0][..], &[1], &[1, 0]].map(|path| joint.rate(path)));
+    assert_eq!(joint.rate(&[0, 1]), 0.1, "what is not listed is right no more often than what is");
+    assert_eq!(independent.expected(&independent.best(2)), 1.75);
+    assert_eq!(joint.expected(&joint.best(2)), 1.9);
+    assert_eq!(joint.best(2).path(1), [0, 0]);
+}

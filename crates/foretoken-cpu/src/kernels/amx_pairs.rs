@@ -1,9 +1,10 @@
-//! Products with bfloat16 weights on AMX, by `TDPBF16PS`, for every number of rows; and those of training.
+//! Products with bfloat16 weights on AMX, by `TDPBF16PS`; and those of training.
 //!
 //! Operands are those of [`fma`](super::fma) for pairs, whose panels are tiles as they lie: 16 pairs of inputs
 //! by 16 outputs. An output is a sum of `arithmetic::add_block` over blocks of 32 inputs in order, whatever the
 //! number of rows and a row's place among them, and may be cut between blocks. The chain of the other levels is
-//! another order, so no number of rows is left to them.
+//! another order, so no number of rows is left to them: one and two rows are multiplied by
+//! [`pair_blocks`](super::pair_blocks), which sums as tiles do.
 //!
 //! Accumulators stay in tiles over all inputs: two tiles of rows by two panels, or one by four for up to 16
 //! rows. Tiles of rows have one height; where it does not divide the rows, the second tile begins before the
@@ -11,9 +12,9 @@
 //! bits. Inputs behind the last whole block are a sweep of their own with tiles of that many, since what
 //! lies behind a row is not to be read.
 //!
-//! Limits, by the manuals' figures, not measured: 16 cycles per product of whole tiles, 512 products of
+//! Limits, by the manuals' figures: 16 cycles per product of whole tiles, 512 products of
 //! inputs a cycle where one `vdpbf16ps` has 32; a block of two by two takes 64 cycles and loads four tiles in
-//! 32. One row reads weights at 64 bytes a cycle, so memory is the limit there, and 64 rows at 16.
+//! 32. Sixteen rows read weights at 64 bytes a cycle, so memory is the limit there, and 64 rows at 16.
 
 use std::ops::Range;
 
@@ -21,6 +22,7 @@ use foretoken_tensor::arithmetic::PAIR_BLOCK;
 
 use super::fma::{Fma, extent};
 use super::gemm::{Start, Tile};
+use super::pair_blocks::{self, FEW_ROWS};
 use super::pairs::Pair;
 use crate::amx::{Shape, TILE_ROW, TILE_ROWS, Tiles};
 use crate::isa::Amx;
@@ -53,7 +55,10 @@ struct Operands {
 /// Runs the tile over all rows and panels.
 #[inline(always)]
 pub(crate) fn fma(proof: Amx, a: Fma<'_, Pair>) {
-    if a.rows == 0 || a.panels == 0 || a.steps == 0 {
+    if a.rows <= FEW_ROWS {
+        return pair_blocks::fma(proof.vectors(), a);
+    }
+    if a.panels == 0 || a.steps == 0 {
         return;
     }
     a.check();

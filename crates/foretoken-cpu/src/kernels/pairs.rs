@@ -6,7 +6,7 @@
 //! where the machine lacks it two fused multiply-adds of shifted and masked halves, with equal bits
 //! since nothing that multiplies is below `arithmetic::BF16_MIN`.
 //!
-//! On AMX weights are multiplied by `amx_pairs` instead.
+//! On AMX weights are multiplied by `amx_pairs` instead, in another order.
 //!
 //! Limits: one 512-bit `vdpbf16ps` per cycle on Zen 4, twice the products of an fma.
 

@@ -82,7 +82,7 @@ pub enum MedusaError {
         wanted: usize,
     },
     /// Measured rates that make no sense or are those of other heads.
-    #[error("the calibration has {problem}; measure it again")]
+    #[error("the calibration has {problem}; delete it or measure it again")]
     Calibration {
         /// What is wrong.
         problem: String,

@@ -97,6 +97,26 @@ fn heads_compute_their_definition_in_every_layout() {
 }
 
 #[test]
+fn heads_that_nobody_asks_can_be_left_out() {
+    let mut heads = heads("v01");
+    let source = target(OutputHead::Own);
+    let mut all = network(&heads, &source, None);
+    heads.truncate(2);
+    let mut some = network(&heads, &source, None);
+    assert_eq!((all.count(), some.count()), (3, 2));
+    for network in [&mut all, &mut some] {
+        network.start();
+        network.add(&state(3));
+        network.forward();
+    }
+    for head in 0..2 {
+        assert_eq!(all.logits(head, 0), some.logits(head, 0));
+    }
+    heads.truncate(9);
+    assert_eq!(heads.count(), 2);
+}
+
+#[test]
 fn a_row_depends_on_no_other_and_an_empty_batch_is_none() {
     let heads = heads("version2");
     let source = target(OutputHead::Tied);

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use foretoken_model::{
     HeadBias, HeadPrecision, HeadTensor, HubEnvironment, MedusaCalibration, MedusaExport,
-    MedusaHeads, MedusaLayout, MedusaShape, ModelError, ModelSource, ModelSpec,
+    MedusaHeads, MedusaLayout, MedusaMeasurement, MedusaPath, MedusaShape, ModelError, ModelSource,
+    ModelSpec,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -290,19 +291,45 @@ fn what_cannot_be_written_leaves_nothing() {
     assert!(error.contains("cannot write"), "{error}");
 }
 
+fn measurement(ranks: Vec<Vec<f64>>, paths: &[(&[u32], f64)]) -> MedusaMeasurement {
+    let paths = paths.iter().map(|&(path, rate)| MedusaPath { path: path.to_vec(), rate });
+    MedusaMeasurement { temperature: 0.8, positions: 100, ranks, paths: paths.collect() }
+}
+
+fn calibration(measurement: MedusaMeasurement) -> MedusaCalibration {
+    MedusaCalibration {
+        model: "tiny".into(),
+        text: "prompts".into(),
+        measurements: vec![measurement],
+        frequent: vec![7, 0, 23],
+    }
+}
+
 #[test]
 fn a_calibration_is_kept_beside_its_heads() {
     let folder = tempfile::tempdir().unwrap();
     write(&heads("v01"), folder.path(), HeadPrecision::F32, MedusaLayout::Published);
     let ranks = vec![vec![0.56, 0.125], vec![0.3], vec![0.0, 1.0]];
-    let measured =
-        MedusaCalibration { ranks, positions: 100, model: "tiny".into(), text: "prompts".into() };
+    let paths: &[(&[u32], f64)] = &[(&[0, 0], 0.25), (&[0], 0.5), (&[0, 0, 1], 0.25)];
+    let measured = calibration(measurement(ranks, paths));
     measured.write(folder.path()).unwrap();
     let source = ModelSource::Folder(folder.path().to_owned());
     assert_eq!(MedusaHeads::open(&source).unwrap().calibration(), Some(&measured));
     let file = MedusaHeads::open_file(&folder.path().join("medusa_lm_head.safetensors")).unwrap();
     assert_eq!(file.calibration(), Some(&measured));
     assert_eq!(heads("v01").calibration(), None);
+}
+
+#[test]
+fn what_is_wrong_with_a_calibration_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&heads("v01"), folder.path(), HeadPrecision::F32, MedusaLayout::Published);
+    let refused = |calibration: Value, message: &str| {
+        fs::write(folder.path().join("medusa_calibration.json"), calibration.to_string()).unwrap();
+        let error = one_line(&read(folder.path()).unwrap_err());
+        assert!(error.contains(message), "{error} / {message}");
+    };
+    let whole = |measurement: Value| json!({ "model": "", "text": "", "measurements": [measurement], "frequent": [] });
     for (ranks, message) in [
         (vec![vec![0.5]; 2], "rates of 2 heads where there are 3"),
         (vec![vec![0.5], vec![1.5], vec![0.5]], "the rate 1.5 in head 1"),
@@ -310,11 +337,41 @@ fn a_calibration_is_kept_beside_its_heads() {
         (vec![vec![0.5], vec![0.5, 0.75], vec![0.5]], "2 rates in head 1 that sum to 1.25"),
         (vec![vec![], vec![0.5], vec![0.5]], "0 rates in head 0"),
     ] {
-        let spoilt = json!({ "ranks": ranks, "positions": 1, "model": "", "text": "" });
-        fs::write(folder.path().join("medusa_calibration.json"), spoilt.to_string()).unwrap();
-        let error = one_line(&read(folder.path()).unwrap_err());
-        assert!(error.contains(message), "{error} / {message}");
+        let measurement = json!({ "temperature": 0, "positions": 1, "ranks": ranks, "paths": [] });
+        refused(whole(measurement), message);
     }
-    let nan = MedusaCalibration { ranks: vec![vec![f64::NAN]], ..measured };
+    for (paths, message) in [
+        (json!([{ "path": [], "rate": 0.5 }]), "the path [] for 3 heads"),
+        (json!([{ "path": [0, 0, 0, 0], "rate": 0.5 }]), "the path [0, 0, 0, 0] for 3 heads"),
+        (json!([{ "path": [0], "rate": 2 }]), "the rate 2 of the path [0]"),
+        (json!([{ "path": [0], "rate": 0 }, { "path": [0], "rate": 0 }]), "the path [0] twice"),
+        (
+            json!([{ "path": [0], "rate": 0.5 }, { "path": [0, 1], "rate": 0.75 }]),
+            "a path [0, 1] more often right than its beginning",
+        ),
+        (json!([{ "path": [0, 1], "rate": 0.75 }]), "a path [0, 1] more often right than"),
+    ] {
+        let ranks = vec![vec![0.5]; 3];
+        let measurement =
+            json!({ "temperature": 0, "positions": 1, "ranks": ranks, "paths": paths });
+        refused(whole(measurement), message);
+    }
+    let sound =
+        json!({ "temperature": 0, "positions": 1, "ranks": vec![vec![0.5]; 3], "paths": [] });
+    for (key, value, message) in [
+        ("temperature", json!(-1), "the temperature -1"),
+        ("positions", json!(0), "no measured positions"),
+        ("rates", json!(0), "unknown field"),
+    ] {
+        let mut measurement = sound.clone();
+        measurement[key] = value;
+        refused(whole(measurement), message);
+    }
+    let mut twice = whole(sound);
+    twice["frequent"] = json!([3, 4, 3]);
+    refused(twice.clone(), "the frequent token 3 twice");
+    twice["measurements"] = json!([]);
+    refused(twice, "no measurement");
+    let nan = calibration(measurement(vec![vec![f64::NAN]], &[]));
     assert!(one_line(&nan.write(folder.path()).unwrap_err()).contains("the rate NaN in head 0"));
 }

@@ -9,17 +9,18 @@ use std::collections::HashMap;
 
 use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
 
-use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey};
-use crate::DraftOptions;
+use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "lookup",
     summary: "what followed the last tokens earlier in the prompt and the output",
     source: "prompt lookup decoding (Saxena 2023); LLMA (Yang et al. 2023)",
     needs: Needs::Nothing,
-    build: |Parts { options, .. }| {
+    sight: Sight::Text,
+    nodes: 8,
+    build: |Parts { ceilings, .. }| {
         Ok(Box::new(Lookup {
-            options,
+            nodes: ceilings.nodes,
             sequences: HashMap::new(),
             found: Vec::new(),
             builder: TreeBuilder::new(0),
@@ -38,7 +39,8 @@ const TRUST: usize = 2;
 const NOWHERE: u32 = u32::MAX;
 
 struct Lookup {
-    options: DraftOptions,
+    /// Most nodes of a draft.
+    nodes: usize,
     sequences: HashMap<SequenceKey, PairIndex>,
     found: Vec<Place>,
     builder: TreeBuilder,
@@ -94,7 +96,7 @@ impl Lookup {
     /// Merges the best places' continuations into the task's tree.
     fn fill(&mut self, task: &mut DraftTask) {
         let Some(&root) = task.text.last() else { return };
-        let nodes = task.room.nodes.min(self.options.tokens);
+        let nodes = task.room.nodes.min(self.nodes);
         self.builder.reset(root);
         for place in self.found.iter().take(BRANCHES) {
             let length = (place.agreeing * TRUST).min(task.room.depth);
@@ -141,14 +143,15 @@ mod tests {
 
     /// What is proposed after a text: the tree's tokens and parents, in preorder.
     fn propose(text: &[TokenId], nodes: usize, depth: usize) -> Vec<(TokenId, Option<usize>)> {
-        let options = DraftOptions { tokens: 64, ..DraftOptions::default() };
-        let mut lookup = (INFO.build)(Parts { options, model: None, vocab: 100 }).unwrap();
+        let (builder, sequences) = (TreeBuilder::new(0), HashMap::new());
+        let mut lookup = Lookup { nodes: 64, sequences, found: Vec::new(), builder };
         let key = SequenceKey(1);
         lookup.begin(key, text);
         let noise = Noise { seed: 0, choice: 0 };
         let task = DraftTask {
             key,
             text: text.to_vec(),
+            hidden: Vec::new(),
             sampler: Sampler::new(SamplingParams::default(), noise, 100).unwrap(),
             rule: Rule::default(),
             step: 0,

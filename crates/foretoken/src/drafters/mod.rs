@@ -8,13 +8,17 @@
 
 mod confidence;
 mod lookup;
+mod medusa;
 mod model;
 mod none;
 
 use foretoken_core::{Accepted, DraftTree, Rule, Sampler, TokenId};
 use foretoken_model::Target;
 
-use crate::{DraftOptions, Error};
+pub(crate) use medusa::{Lists, LoadedHeads};
+pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
+
+use crate::{CostCurve, DraftOptions, Error, MedusaOptions};
 
 /// A sequence as its drafters see it. Its number is unique while the sequence is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +47,10 @@ pub struct DraftTask {
     pub key: SequenceKey,
     /// Prompt and output so far; the last token is the draft's root.
     pub text: Vec<TokenId>,
+    /// The target's hidden state `[hidden]` behind its final norm at the last token before the root, which
+    /// is the state that chose the root; empty where none is known, as in the first step of a request, and
+    /// where no drafter of the engine wants it.
+    pub hidden: Vec<f32>,
     /// How the target will choose: drafters that have logits rank by the same scores.
     pub sampler: Sampler,
     /// How the draft will be accepted.
@@ -92,6 +100,17 @@ pub enum Needs {
     Nothing,
     /// A model that shares the target's vocabulary.
     DraftModel,
+    /// Medusa heads trained for the target.
+    MedusaHeads,
+}
+
+/// What a method sees of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sight {
+    /// Nothing but the text.
+    Text,
+    /// The hidden state too ([`DraftTask::hidden`]).
+    Hidden,
 }
 
 /// An entry of the registry.
@@ -104,21 +123,45 @@ pub struct DrafterInfo {
     pub source: &'static str,
     /// What it needs.
     pub needs: Needs,
-    build: fn(Parts) -> Result<Box<dyn Drafter>, Error>,
+    /// What it sees.
+    pub sight: Sight,
+    /// Most nodes of a draft unless the options say otherwise; merged methods have the largest of their
+    /// budgets together.
+    pub nodes: usize,
+    build: fn(Parts<'_>) -> Result<Box<dyn Drafter>, Error>,
 }
 
 /// What a method is built from.
-pub(crate) struct Parts {
+pub(crate) struct Parts<'a> {
     /// Ceilings of a draft.
-    pub(crate) options: DraftOptions,
+    pub(crate) ceilings: Ceilings,
+    /// Most drafted tokens, where the caller chose.
+    pub(crate) tokens: Option<usize>,
     /// The draft model, where one is needed.
     pub(crate) model: Option<Box<dyn Target>>,
+    /// The heads, where they are needed.
+    pub(crate) heads: Option<LoadedHeads>,
+    /// How heads are used.
+    pub(crate) medusa: &'a MedusaOptions,
+    /// What a pass of the target costs, where it was measured.
+    pub(crate) cost: Option<&'a CostCurve>,
     /// Tokens the target knows; no other may be proposed.
     pub(crate) vocab: usize,
 }
 
+/// Ceilings of a method's drafts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ceilings {
+    /// Most drafted tokens per step.
+    pub(crate) nodes: usize,
+    /// Most children of a node.
+    pub(crate) width: usize,
+    /// Least estimated probability of acceptance at which a token is drafted.
+    pub(crate) min_probability: f64,
+}
+
 /// Every drafting method.
-pub const DRAFTERS: &[DrafterInfo] = &[none::INFO, model::INFO, lookup::INFO];
+pub const DRAFTERS: &[DrafterInfo] = &[none::INFO, model::INFO, lookup::INFO, medusa::INFO];
 
 /// Looks up the methods of a `+`-separated list.
 pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {
@@ -139,7 +182,13 @@ pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {
 
 impl DrafterInfo {
     /// Builds the method.
-    pub(crate) fn build(&self, parts: Parts) -> Result<Box<dyn Drafter>, Error> {
+    pub(crate) fn build(&self, parts: Parts<'_>) -> Result<Box<dyn Drafter>, Error> {
         (self.build)(parts)
+    }
+
+    /// The ceilings of its drafts under some options.
+    pub(crate) fn ceilings(&self, options: DraftOptions) -> Ceilings {
+        let DraftOptions { tokens, width, min_probability } = options;
+        Ceilings { nodes: tokens.unwrap_or(self.nodes), width, min_probability }
     }
 }

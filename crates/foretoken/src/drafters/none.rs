@@ -2,13 +2,15 @@
 
 use foretoken_core::TokenId;
 
-use super::{DraftTask, Drafter, DrafterInfo, Needs, SequenceKey};
+use super::{DraftTask, Drafter, DrafterInfo, Needs, SequenceKey, Sight};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "none",
     summary: "no draft: plain decoding, one token per pass",
     source: "-",
     needs: Needs::Nothing,
+    sight: Sight::Text,
+    nodes: 0,
     build: |_| Ok(Box::new(Silent)),
 };
 

@@ -118,7 +118,7 @@ impl Pair {
         let target = Plain::new(&options.model, domain(options.format));
         let draft = Plain::new(options.draft_model.as_ref().unwrap(), domain(options.draft_format));
         "model".clone_into(&mut options.drafter);
-        options.draft.tokens = tokens;
+        options.draft.tokens = Some(tokens);
         options.draft.width = width;
         options.draft.min_probability = 0.0;
         options.max_sequences = 16;

@@ -17,6 +17,7 @@ fn table() -> String {
         let needs = match info.needs {
             Needs::Nothing => "nothing",
             Needs::DraftModel => "`--draft-model`",
+            Needs::MedusaHeads => "`--medusa-heads`",
         };
         // The rule decides what is accepted, so this is no property of a drafter.
         let row = [&format!("`{}`", info.name), info.summary, needs, "yes", info.source];

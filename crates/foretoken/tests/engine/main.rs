@@ -8,11 +8,15 @@
 )]
 
 mod agreement;
+mod calibration;
 mod documentation;
 mod endings;
 mod failures;
+mod heads;
 mod lossless;
 mod mean_length;
+mod medusa;
+mod medusa_reference;
 mod models;
 mod oracle;
 mod own_weights;

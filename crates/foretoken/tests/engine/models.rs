@@ -4,9 +4,11 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use foretoken::{EngineOptions, Isa, KvType, ModelSource, TokenId, WeightFormat};
+use foretoken::{EngineOptions, Isa, KvType, MedusaSource, ModelSource, TokenId, WeightFormat};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::heads::{self, Output, random_heads};
 
 /// Tokens of a small model.
 pub(crate) const VOCAB: usize = 96;
@@ -18,6 +20,7 @@ pub(crate) const CONTEXT: usize = 320;
 /// A small random checkpoint, with a tokenizer whose every token is one letter.
 pub(crate) struct Tiny {
     folder: TempDir,
+    heads: TempDir,
 }
 
 impl Tiny {
@@ -37,7 +40,13 @@ impl Tiny {
         fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
         let ends = format!("{{\"eos_token_id\":{EOS:?}}}");
         fs::write(folder.path().join("generation_config.json"), ends).unwrap();
-        Self { folder }
+        let heads = random_heads(&ModelSource::Folder(folder.path().to_owned()), Output::Own, 1);
+        Self { folder, heads }
+    }
+
+    /// Random Medusa heads for it.
+    pub(crate) fn heads(&self) -> MedusaSource {
+        heads::source(&self.heads)
     }
 
     /// Adds rows to the vocabulary's matrices that no token has, three times those of tokens: where they
@@ -117,7 +126,7 @@ pub(crate) fn options(source: ModelSource, domain: Domain, threads: usize) -> En
     options.isa = domain.isa;
     options.context = Some(CONTEXT);
     options.threads = NonZeroUsize::new(threads);
-    options.draft.tokens = 200;
+    options.draft.tokens = Some(200);
     options.max_sequences = 3;
     options
 }

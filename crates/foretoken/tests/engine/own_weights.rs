@@ -123,7 +123,7 @@ fn engine_options(tiny: &Tiny, domain: Domain, width: usize) -> EngineOptions {
     options.draft_model = Some(tiny.source());
     options.context = Some(4096);
     options.draft.width = width;
-    options.draft.tokens = if width == 1 { 4 } else { 10 };
+    options.draft.tokens = Some(if width == 1 { 4 } else { 10 });
     options.draft.min_probability = 0.0;
     options
 }
@@ -133,8 +133,8 @@ fn nothing_is_refused(domain: Domain, width: usize, sampling: &SamplingParams) {
     let tiny = Tiny::new("qwen3");
     let mut options = engine_options(&tiny, domain, width);
     // Room for the method's own nodes and as many again in its way, twice.
-    let tokens = options.draft.tokens;
-    options.draft.tokens = 3 * tokens;
+    let tokens = options.draft.tokens.unwrap();
+    options.draft.tokens = Some(3 * tokens);
     let tally = Arc::new(Mutex::new(Tally::default()));
     let mut bench = Bench::new(options);
     let shared = Arc::clone(&tally);

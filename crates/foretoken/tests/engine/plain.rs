@@ -23,6 +23,8 @@ pub(crate) struct Text {
     pub(crate) prompt: usize,
     /// Per output token, the row that decided it.
     pub(crate) rows: Vec<Vec<u32>>,
+    /// Per output token, the hidden state that decided it.
+    pub(crate) hidden: Vec<Vec<u32>>,
     /// Per position but the last: keys and values of all layers and heads.
     pub(crate) cache: Vec<Vec<u32>>,
 }
@@ -60,7 +62,7 @@ impl Plain {
         let mut sampler = Sampler::new(sampling.clone(), noise, model.spec().vocab).unwrap();
         sampler.prompt(prompt);
         let sequence = model.open();
-        let (mut tokens, mut rows) = (prompt.to_vec(), Vec::new());
+        let (mut tokens, mut rows, mut hidden) = (prompt.to_vec(), Vec::new(), Vec::new());
         for at in 0..prompt.len() + count - 1 {
             model.start();
             let item = model.add(sequence, &DraftTree::single(tokens[at]), Wants::From(0)).unwrap();
@@ -68,6 +70,7 @@ impl Plain {
             if at + 1 == tokens.len() {
                 let row = model.logits(item, 0);
                 rows.push(bits(row));
+                hidden.push(bits(model.hidden(item, 0)));
                 let next = sampler.draw(row, &[], tokens.len() as u32).unwrap();
                 sampler.commit(next);
                 tokens.push(next);
@@ -76,7 +79,7 @@ impl Plain {
         }
         let cache = cache_bits(model, sequence);
         model.close(sequence);
-        Text { tokens, prompt: prompt.len(), rows, cache }
+        Text { tokens, prompt: prompt.len(), rows, hidden, cache }
     }
 
     /// Rows after each token of a given text.

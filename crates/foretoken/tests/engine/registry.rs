@@ -61,6 +61,7 @@ fn registry_options(tiny: &Tiny, drafter: &str) -> EngineOptions {
     drafter.clone_into(&mut options.drafter);
     options.draft_model = Some(tiny.source());
     options.draft_format = Some(WeightFormat::Q4_0);
+    options.medusa.heads = Some(tiny.heads());
     options
 }
 
@@ -90,7 +91,7 @@ fn whatever_drafts_the_text_is_the_same_and_budgets_are_kept() {
             [(1, 1, 0.0), (7, 1, 0.1), (12, 3, 0.0), (30, 2, 1.0)]
         {
             let mut options = registry_options(&tiny, &drafter);
-            options.draft.tokens = tokens;
+            options.draft.tokens = Some(tokens);
             options.draft.width = width;
             options.draft.min_probability = min_probability;
             let mut bench = Bench::new(options);
@@ -154,12 +155,17 @@ fn drafters_and_drafts_that_cannot_be_used_are_refused_by_name() {
     assert!(matches!(twice, Error::RepeatedDrafter { .. }), "{twice}");
     let alone = refusal(&|options| options.draft_model = None);
     assert!(matches!(alone, Error::NoDraftModel { .. }), "{alone}");
+    let headless = refusal(&|options| {
+        "medusa".clone_into(&mut options.drafter);
+        options.medusa.heads = None;
+    });
+    assert!(matches!(headless, Error::NoMedusaHeads { .. }), "{headless}");
     let other = refusal(&|options| options.draft_model = Some(demo_draft()));
     assert!(matches!(other, Error::Vocabulary { .. }), "{other}");
     for (tokens, width, probability) in [(0, 1, 0.0), (513, 1, 0.0), (1, 0, 0.0), (1, 1, f64::NAN)]
     {
         let error = refusal(&|options| {
-            options.draft.tokens = tokens;
+            options.draft.tokens = Some(tokens);
             options.draft.width = width;
             options.draft.min_probability = probability;
         });

@@ -9,9 +9,11 @@ use crate::runs::{Bench, Job, request, samplings};
 
 fn drafting_options(tiny: &Tiny, width: usize) -> EngineOptions {
     let mut options = options(tiny.source(), Domain::F32, 1);
-    "model+lookup".clone_into(&mut options.drafter);
+    let drafter = if width == 1 { "model+lookup" } else { "medusa+model" };
+    drafter.clone_into(&mut options.drafter);
+    options.medusa.heads = Some(tiny.heads());
     options.draft_model = Some(tiny.source());
-    options.draft.tokens = 6;
+    options.draft.tokens = Some(6);
     options.draft.width = width;
     options
 }

@@ -129,8 +129,9 @@ impl Args {
     ) -> Result<Vec<Job>, Error> {
         let mut jobs = Vec::new();
         for prompt in prompts {
+            let model = (engine.checkpoint().name(), engine.tokenizer());
             let place = self.set.place(prompt.line);
-            let tokens = prompt.tokens(engine, template).map_err(|cause| cause.context(&place))?;
+            let tokens = prompt.tokens(model, template).map_err(|cause| cause.context(&place))?;
             let mut request = Request::new(tokens);
             self.sampling.apply(engine, &mut request)?;
             request.rule = self.drafting.rule()?;

@@ -1,6 +1,7 @@
 //! `foretoken train medusa`: heads that draft for a model.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use foretoken::{Checkpoint, EngineOptions, OpenOptions, WeightFormat};
@@ -10,6 +11,7 @@ use foretoken_train::{
     MedusaParameters, OutputMatrices, check_memory,
 };
 
+use super::calibrate;
 use super::continuations::{Continuations, DistillArgs};
 use super::session::{Recipe, Session};
 use crate::args::{TrainArgs, formats};
@@ -82,6 +84,10 @@ struct HeadArgs {
     /// Names and configuration of the written heads: as the authors publish them, or as vLLM reads them
     #[arg(long, value_name = "LAYOUT", default_value = "published", value_parser = layouts())]
     layout: HeadLayout,
+
+    /// Measure the heads on these prompts once they are trained, as `train calibrate` does
+    #[arg(long, value_name = "FILE")]
+    calibrate: Option<PathBuf>,
 }
 
 fn labels() -> impl TypedValueParser<Value = HeadLabels> {
@@ -113,18 +119,18 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     }
     let session = Session::start(&train)?;
     let source = engine::resolve(&model)?;
+    let plain = EngineOptions {
+        drafter: "none".to_owned(),
+        format: heads.quant,
+        threads: train.threads,
+        isa: train.isa,
+        ..EngineOptions::new(source.clone())
+    };
     let checkpoint = Checkpoint::open(&source, &OpenOptions::default())?;
     let encoder = Encoder::of(&checkpoint)?;
     if let Some(count) = distill.self_distill {
         let prompts = &Corpus::read(session.compute(), &encoder, &train.data)?;
-        let options = EngineOptions {
-            drafter: "none".to_owned(),
-            format: heads.quant,
-            threads: train.threads,
-            isa: train.isa,
-            ..EngineOptions::new(source)
-        };
-        let model = checkpoint.name();
+        let (options, model) = (plain.clone(), checkpoint.name());
         let made = Continuations { count, args: &distill, train: &train, prompts, options, model };
         train.data = vec![made.file()?];
     }
@@ -138,14 +144,18 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     let objective = MedusaObjective { labels: heads.labels, decay: heads.decay };
     let identity = heads.identity(checkpoint.name(), &parameters);
     let learner = Medusa1::new(target, parameters, objective, export);
-    session.train(&train, &encoder, Recipe { learner, identity, learning_rate: 1e-3 })
+    session.train(&train, &encoder, Recipe { learner, identity, learning_rate: 1e-3 })?;
+    match &heads.calibrate {
+        Some(prompts) => calibrate::after_training(plain, &train.out, prompts),
+        None => Ok(()),
+    }
 }
 
 impl HeadArgs {
     /// The heads to begin with.
     fn parameters(&self, target: &FrozenTarget) -> Result<MedusaParameters, Error> {
         if let Some(from) = &self.from {
-            let files = engine::resolve_heads(from)?;
+            let files = engine::resolve_heads(from)?.open()?;
             check_memory(files.shape().parameters(), 0)?;
             let read = MedusaParameters::read(&files, target.spec());
             return read.map_err(|cause| Error::from(cause).context("--from"));

@@ -9,9 +9,8 @@ use foretoken_core::{
     TokenId, TreeBuilder,
 };
 
-use crate::DraftOptions;
 use crate::drafters::confidence::{Bucket, Confidence};
-use crate::drafters::{DraftTask, Room};
+use crate::drafters::{Ceilings, DraftTask, Room};
 
 /// A grown node; node 0 is the root.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +40,7 @@ enum Growing {
 
 pub(super) struct Growth {
     growing: Growing,
-    options: DraftOptions,
+    ceilings: Ceilings,
     room: Room,
     nodes: Vec<Node>,
     /// Nodes whose rows come with the next pass.
@@ -58,10 +57,10 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    pub(super) fn new(options: DraftOptions) -> Self {
+    pub(super) fn new(ceilings: Ceilings) -> Self {
         Self {
             growing: Growing::Ranked,
-            options,
+            ceilings,
             room: Room::default(),
             nodes: Vec::new(),
             frontier: Vec::new(),
@@ -82,7 +81,7 @@ impl Growth {
         self.growing = if sampled { Growing::Sampled } else { Growing::Ranked };
         self.drawer.begin(task.sampler.noise().at_step(task.step), DRAFTER);
         let root = task.text.last().copied().unwrap_or_default();
-        self.room = Room { nodes: room.nodes.min(self.options.tokens), depth: room.depth };
+        self.room = Room { nodes: room.nodes.min(self.ceilings.nodes), depth: room.depth };
         self.nodes.clear();
         self.builder.reset(root);
         let built = Some(BuildId::ROOT);
@@ -101,7 +100,7 @@ impl Growth {
 
     /// Most children of a node.
     pub(super) fn width(&self) -> usize {
-        self.options.width
+        self.ceilings.width
     }
 
     /// No draft in this step.
@@ -153,7 +152,7 @@ impl Growth {
         self.collect_path(node);
         let Node { depth, value, .. } = self.nodes[node];
         let position = task.position() + depth;
-        let width = self.options.width;
+        let width = self.ceilings.width;
         task.sampler.rank(row, &self.path, position, width.max(2), &mut self.ranked)?;
         let best = self.ranked.first().map_or(0.0, |first| first.score);
         let second = self.ranked.get(1).map_or(f64::NEG_INFINITY, |second| second.score);
@@ -183,13 +182,13 @@ impl Growth {
         row: &[f32],
         task: &mut DraftTask,
     ) -> Result<(), SampleError> {
-        if self.nodes.len() - 1 + self.options.width > self.room.nodes {
+        if self.nodes.len() - 1 + self.ceilings.width > self.room.nodes {
             return Ok(());
         }
         self.collect_path(node);
         let Node { depth, value, built, .. } = self.nodes[node];
         task.sampler.distribution(row, &self.path, &mut self.q)?;
-        self.drawer.draw(&self.q, self.options.width, &mut self.drawn);
+        self.drawer.draw(&self.q, self.ceilings.width, &mut self.drawn);
         let Some(parent) = built else { return Ok(()) };
         let Ok(ids) = self.builder.push_sampled(parent, self.q.iter(), &self.drawn) else {
             return Ok(());
@@ -212,15 +211,15 @@ impl Growth {
     fn choose_frontier(&mut self) -> bool {
         self.frontier.clear();
         // A drawn node's own probability may stop what is below it, never the node itself.
-        let bar = self.options.min_probability;
+        let bar = self.ceilings.min_probability;
         let nodes = &self.nodes;
         self.frontier.extend((self.level..nodes.len()).filter(|&n| nodes[n].value >= bar));
         self.frontier
             .sort_unstable_by(|&a, &b| nodes[b].value.total_cmp(&nodes[a].value).then(a.cmp(&b)));
-        self.frontier.truncate(self.options.width);
+        self.frontier.truncate(self.ceilings.width);
         if self.growing == Growing::Sampled {
             let left = self.room.nodes - (nodes.len() - 1);
-            self.frontier.truncate(left / self.options.width);
+            self.frontier.truncate(left / self.ceilings.width);
             return !self.frontier.is_empty();
         }
         // Enough nodes at least as good as anything below the frontier: the draft is complete.
@@ -249,7 +248,7 @@ impl Growth {
                 nodes[b].value.total_cmp(&nodes[a].value).then(a.cmp(&b))
             });
             self.order.truncate(self.room.nodes);
-            let enough = |&&n: &&usize| nodes[n].value >= self.options.min_probability;
+            let enough = |&&n: &&usize| nodes[n].value >= self.ceilings.min_probability;
             let sent = self.order.iter().take_while(enough).count().max(1).min(self.order.len());
             self.order.truncate(sent);
             self.builder.reset(self.nodes[0].token);

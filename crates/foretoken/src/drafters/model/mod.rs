@@ -14,17 +14,19 @@ use foretoken_model::{SequenceId, Target, Wants};
 
 use self::growth::Growth;
 use super::confidence::Confidence;
-use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, Room, SequenceKey};
-use crate::{DraftOptions, Error};
+use super::{Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, Room, SequenceKey, Sight};
+use crate::Error;
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "model",
     summary: "a smaller model of the same vocabulary drafts a chain or a tree",
     source: "Leviathan et al. 2023; Chen et al. 2023; EAGLE-2 (Li et al. 2024) for the tree's shape",
     needs: Needs::DraftModel,
-    build: |Parts { options, model, vocab }| {
+    sight: Sight::Text,
+    nodes: 8,
+    build: |Parts { ceilings, model, vocab, .. }| {
         let model = model.ok_or(Error::NoDraftModel { drafter: "model" })?;
-        Ok(Box::new(ModelDrafter { model, options, vocab, sequences: HashMap::new() }))
+        Ok(Box::new(ModelDrafter { model, ceilings, vocab, sequences: HashMap::new() }))
     },
 };
 
@@ -33,7 +35,7 @@ const PROMPT_ROWS: usize = 128;
 
 struct ModelDrafter {
     model: Box<dyn Target>,
-    options: DraftOptions,
+    ceilings: Ceilings,
     /// Tokens of the target; the draft's rows are cut to them.
     vocab: usize,
     sequences: HashMap<SequenceKey, State>,
@@ -57,12 +59,12 @@ struct State {
 }
 
 impl State {
-    fn new(cache: SequenceId, options: DraftOptions) -> Self {
+    fn new(cache: SequenceId, ceilings: Ceilings) -> Self {
         Self {
             cache,
             fed: Vec::new(),
             verified: 0,
-            growth: Growth::new(options),
+            growth: Growth::new(ceilings),
             confidence: Confidence::new(),
             work: DraftTree::single(0),
             pending: false,
@@ -227,8 +229,8 @@ impl ModelDrafter {
 
 impl Drafter for ModelDrafter {
     fn begin(&mut self, key: SequenceKey, _: &[TokenId]) {
-        let Self { model, options, sequences, .. } = self;
-        let state = sequences.entry(key).or_insert_with(|| State::new(model.open(), *options));
+        let Self { model, ceilings, sequences, .. } = self;
+        let state = sequences.entry(key).or_insert_with(|| State::new(model.open(), *ceilings));
         state.verified = 0;
     }
 
@@ -240,7 +242,7 @@ impl Drafter for ModelDrafter {
         }
         self.read_prompts(tasks);
         let mut level = 0;
-        while level < self.options.tokens && self.run_level(tasks, level) {
+        while level < self.ceilings.nodes && self.run_level(tasks, level) {
             level += 1;
         }
         for task in tasks {

@@ -1,0 +1,131 @@
+//! `medusa`: heads on the target's own hidden state guess the tokens ahead (Cai et al. 2024,
+//! <https://arxiv.org/abs/2401.10774>).
+//!
+//! Each head guesses one depth, whatever the others guess: head `k` the token `k + 1` places behind the
+//! root. So one pass of the heads gives a list of tokens per depth, and a tree chosen before says which
+//! combinations are sent. Heads run on one state per sequence, that of the last accepted token, all
+//! sequences in one pass. In the first step of a request no state is known and nothing is drafted.
+
+mod choices;
+mod lists;
+mod load;
+mod trees;
+
+use foretoken_core::{BuildId, Guess, Role, TokenId, TreeBuilder};
+use foretoken_model::Heads;
+
+pub use choices::MedusaChoices;
+pub(crate) use lists::Lists;
+pub(crate) use load::LoadedHeads;
+pub use trees::MedusaTrees;
+use trees::Size;
+
+use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
+use crate::Error;
+
+pub(super) const INFO: DrafterInfo = DrafterInfo {
+    name: "medusa",
+    summary: "heads on the target's own hidden state guess a tree of tokens",
+    source: "Medusa (Cai et al. 2024)",
+    needs: Needs::MedusaHeads,
+    sight: Sight::Hidden,
+    nodes: 63,
+    build,
+};
+
+fn build(parts: Parts<'_>) -> Result<Box<dyn Drafter>, Error> {
+    let Parts { heads, medusa, ceilings, tokens, cost, vocab, .. } = parts;
+    let missing = || Error::NoMedusaHeads { drafter: INFO.name };
+    let LoadedHeads { heads, calibration, seconds, .. } = heads.ok_or_else(missing)?;
+    let trees = match &medusa.choices {
+        MedusaChoices::Tree(tree) => {
+            choices::check(tree, heads.count(), heads.tokens().map_or(vocab, <[TokenId]>::len))?;
+            MedusaTrees::fixed(tree.clone())
+        }
+        MedusaChoices::Best { nodes } => {
+            let size = match (nodes.or(tokens), cost, seconds) {
+                (Some(nodes), ..) => Size::Nodes(nodes),
+                (None, Some(cost), Some(heads)) => Size::Pays { cost, heads, most: ceilings.nodes },
+                _ => Size::Nodes(trees::UNMEASURED),
+            };
+            MedusaTrees::best(calibration.as_ref(), heads.count(), size)
+        }
+    };
+    Ok(Box::new(MedusaDrafter::new(heads, trees, vocab)))
+}
+
+/// Drafts with heads: those of the engine's options, or of one's own.
+pub struct MedusaDrafter {
+    heads: Box<dyn Heads>,
+    trees: MedusaTrees,
+    lists: Lists,
+    builder: TreeBuilder,
+    /// By guess of the tree: its node, where it has one.
+    placed: Vec<Option<BuildId>>,
+    /// By task: its row of the heads' pass.
+    rows: Vec<Option<usize>>,
+}
+
+impl MedusaDrafter {
+    /// Heads for a target of so many tokens, and which of their guesses are sent. An engine that did not
+    /// build them itself must be told to show its hidden states
+    /// ([`Engine::with_hidden_states`](crate::Engine::with_hidden_states)).
+    pub fn new(heads: Box<dyn Heads>, trees: MedusaTrees, vocab: usize) -> Self {
+        Self {
+            heads,
+            trees,
+            lists: Lists::new(vocab),
+            builder: TreeBuilder::new(0),
+            placed: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Ranks the guesses for a task and fills its tree in the order of merit.
+    fn fill(&mut self, task: &mut DraftTask, row: usize) {
+        let Self { heads, trees, lists, builder, placed, .. } = self;
+        let shape = trees.nearest(task.sampler.params().temperature);
+        let depth = shape.lengths().len().min(task.room.depth);
+        lists.rank((heads.as_ref(), row), task, &shape.lengths()[..depth]);
+        builder.reset(task.tree.token(0));
+        placed.clear();
+        for &Guess { parent, rank, depth } in shape.tree().guesses() {
+            if builder.len() > task.room.nodes {
+                break;
+            }
+            let parent = parent.map_or(Some(BuildId::ROOT), |parent| placed[parent]);
+            let node = lists.token(depth, rank).zip(parent);
+            placed.push(
+                node.and_then(|(token, parent)| builder.push(parent, token, Role::Candidate).ok()),
+            );
+        }
+        builder.freeze(&mut task.tree);
+    }
+}
+
+impl Drafter for MedusaDrafter {
+    fn begin(&mut self, _: SequenceKey, _: &[TokenId]) {}
+
+    fn propose(&mut self, tasks: &mut [DraftTask]) {
+        let Self { heads, rows, .. } = self;
+        heads.start();
+        rows.clear();
+        rows.extend(tasks.iter().map(|task| {
+            let drafts = task.room.fits_a_node() && !task.hidden.is_empty();
+            drafts.then(|| heads.add(&task.hidden))
+        }));
+        if rows.iter().all(Option::is_none) {
+            return;
+        }
+        heads.forward();
+        for (index, task) in tasks.iter_mut().enumerate() {
+            if let Some(row) = self.rows[index] {
+                self.fill(task, row);
+            }
+        }
+    }
+
+    fn observe(&mut self, _: &[DraftTask]) {}
+
+    fn end(&mut self, _: SequenceKey) {}
+}
