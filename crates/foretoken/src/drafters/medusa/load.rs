@@ -9,7 +9,7 @@ use foretoken_model::{
     Checkpoint, Heads, MedusaCalibration, MedusaError, MedusaNetwork, Model, ModelError,
 };
 
-use super::MedusaChoices;
+use super::{MedusaChoices, choices};
 use crate::{Error, MedusaOptions};
 
 /// Passes of which the shortest counts.
@@ -34,11 +34,13 @@ impl LoadedHeads {
     ) -> Result<Option<Self>, Error> {
         let Some(source) = &options.heads else { return Ok(None) };
         let mut files = source.open()?;
-        if let MedusaChoices::Tree(tree) = &options.choices {
-            files.truncate(tree.depth());
-        }
         let all = checkpoint.spec().vocab;
         let limit = options.vocab.filter(|&limit| limit < all);
+        if let MedusaChoices::Tree(tree) = &options.choices {
+            let tokens = files.token_map().map_or(limit.unwrap_or(all), <[TokenId]>::len);
+            choices::check(tree, files.count(), tokens)?;
+            files.truncate(tree.depth());
+        }
         let ignored = (limit.is_some() && files.token_map().is_some()).then_some(
             "the heads leave out tokens already; a limit of their vocabulary is ignored",
         );

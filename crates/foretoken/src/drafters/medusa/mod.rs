@@ -38,10 +38,7 @@ fn build(parts: Parts<'_>) -> Result<Box<dyn Drafter>, Error> {
     let missing = || Error::NoMedusaHeads { drafter: INFO.name };
     let LoadedHeads { heads, calibration, seconds, .. } = heads.ok_or_else(missing)?;
     let trees = match &medusa.choices {
-        MedusaChoices::Tree(tree) => {
-            choices::check(tree, heads.count(), heads.tokens().map_or(vocab, <[TokenId]>::len))?;
-            MedusaTrees::fixed(tree.clone())
-        }
+        MedusaChoices::Tree(tree) => MedusaTrees::fixed(tree.clone()),
         MedusaChoices::Best { nodes } => {
             let size = match (nodes.or(tokens), cost, seconds) {
                 (Some(nodes), ..) => Size::Nodes(nodes),
