@@ -205,6 +205,7 @@ fn option_flag(option: &str) -> &'static str {
         "draft width" => "--draft-width",
         "draft probability" => "--draft-min-prob",
         "medusa vocab" => "--medusa-vocab",
+        "lookahead" => "--lookahead",
         "typical acceptance" => "--typical-threshold and --typical-alpha",
         "context" => "--context",
         "threads" => "--threads",

@@ -47,14 +47,11 @@ impl Engine {
         let mut opened = Opened::open(options, &needs, progress)?;
         let drafters = methods.iter().map(|method| method.build(opened.parts(method, options)));
         let drafters = drafters.collect::<Result<_, _>>()?;
-        let nodes = methods.iter().map(|method| method.ceilings(options.draft).nodes);
-        let chosen = needs.contains(&Needs::MedusaHeads).then(|| options.medusa.choices.nodes());
-        let chosen = chosen.flatten().filter(|_| options.draft.tokens.is_none());
         let engine = Self {
             drafters,
             drafter_name: name.to_owned(),
-            draft_nodes: nodes.chain(chosen).max().unwrap_or(0),
-            sight: methods.iter().map(|method| method.sight).max().unwrap_or(Sight::Text),
+            draft_nodes: methods.iter().map(|m| m.most_nodes(options)).max().unwrap_or(0),
+            sight: methods.iter().fold(Sight::Text, |sight, method| sight.and(method.sight)),
             ..opened.engine(options)
         };
         Ok(engine)
@@ -124,6 +121,8 @@ impl Opened {
             model: needs(Needs::DraftModel).then(|| self.draft.take()).flatten(),
             heads: needs(Needs::MedusaHeads).then(|| self.heads.take()).flatten(),
             medusa: &options.medusa,
+            lookahead: options.lookahead,
+            eos: self.checkpoint.eos(),
             cost: self.cost.as_ref(),
             vocab: self.target.spec().vocab,
         }
@@ -168,7 +167,7 @@ impl Engine {
     /// [`Engine::with_drafters`] may want them.
     #[must_use]
     pub fn with_hidden_states(mut self) -> Self {
-        self.sight = Sight::Hidden;
+        self.sight = self.sight.and(Sight::Hidden);
         self
     }
 

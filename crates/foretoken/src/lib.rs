@@ -46,7 +46,7 @@ pub use cost::{
     CostCache, CostCurve, DepthCost, ForwardBench, ForwardCost, ForwardOptions, MeasureCost,
     Passes, RowCost, SHAPES, Shape, Subject,
 };
-pub use drafters::{DRAFTERS, MedusaChoices, Needs, Sight};
+pub use drafters::{DRAFTERS, LookaheadShape, MedusaChoices, Needs, Sight};
 pub use engine::Engine;
 pub use error::Error;
 pub use generation::Generation;

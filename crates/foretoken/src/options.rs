@@ -6,7 +6,7 @@ use foretoken_cpu::Isa;
 use foretoken_model::{MedusaSource, ModelSource, UnknownKeys};
 use foretoken_tensor::{KvType, WeightFormat};
 
-use crate::drafters::MedusaChoices;
+use crate::drafters::{LookaheadShape, MedusaChoices};
 use crate::{Error, MeasureCost};
 
 /// What an engine loads and how it runs.
@@ -23,6 +23,8 @@ pub struct EngineOptions {
     pub draft: DraftOptions,
     /// Medusa heads and how they are used.
     pub medusa: MedusaOptions,
+    /// How wide `lookahead` looks; by default what the measured cost of rows allows, or a small shape.
+    pub lookahead: Option<LookaheadShape>,
     /// Weight format of the draft model; as stored by default.
     pub draft_format: Option<WeightFormat>,
     /// Weight format of the target; as stored by default.
@@ -52,6 +54,7 @@ impl EngineOptions {
             draft_model: None,
             draft: DraftOptions::default(),
             medusa: MedusaOptions::default(),
+            lookahead: None,
             draft_format: None,
             format: None,
             kv_type: None,

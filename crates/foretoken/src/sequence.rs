@@ -7,7 +7,7 @@ use foretoken_core::{
 };
 use foretoken_model::{ForwardError, StopSearch, Target, TextStream, Tokenizer, Wants};
 
-use crate::drafters::{DraftTask, Room, Sight};
+use crate::drafters::{Choices, DraftTask, Room, Sight};
 use crate::session::Kept;
 use crate::{
     Completion, Drafting, EndOfText, Error, Event, FinishReason, Origin, Request, RequestId,
@@ -114,6 +114,7 @@ impl Sequence {
             key,
             text: request.prompt,
             hidden: Vec::new(),
+            choices: Choices::default(),
             sampler,
             rule: request.rule,
             step: 0,
@@ -190,6 +191,7 @@ impl Sequence {
         eos: &[TokenId],
         events: &mut Vec<Event>,
     ) -> Progress {
+        task.choices.clear();
         let Some(item) = self.item.take() else { return Progress::Runs };
         if !self.emits {
             self.path.clear();
@@ -201,6 +203,9 @@ impl Sequence {
         let position = task.position();
         let step = Step { tree: &task.tree, rows: &rows, position, index: task.step };
         verifier.verify(task.rule, &step, &mut task.sampler, &mut task.accepted);
+        if self.sight.shows_choices() && task.tree.len() > 1 {
+            task.choices.choose(&step, task.rule, &mut task.sampler);
+        }
         let mut end = None;
         for index in 0..task.accepted.tokens().len() {
             end = self.emit(task, index, eos, target.context(), events);
@@ -211,7 +216,7 @@ impl Sequence {
         }
         self.path.clear();
         self.path.extend((0..self.stem).chain(task.accepted.path().iter().map(|n| n + self.stem)));
-        if let (Sight::Hidden, Some(&last)) = (self.sight, self.path.last()) {
+        if let Some(&last) = self.path.last().filter(|_| self.sight.shows_hidden()) {
             task.hidden.clear();
             task.hidden.extend_from_slice(target.hidden(item, last));
         }

@@ -3,8 +3,8 @@
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use foretoken::{
-    DRAFTERS, DraftOptions, EngineOptions, MedusaChoices, MedusaOptions, MedusaSource, Rule,
-    WeightFormat,
+    DRAFTERS, DraftOptions, EngineOptions, LookaheadShape, MedusaChoices, MedusaOptions,
+    MedusaSource, Rule, WeightFormat,
 };
 
 use super::loading::formats;
@@ -32,8 +32,8 @@ pub(crate) struct DraftArgs {
     #[arg(long, value_name = "FORMAT", env = "FORETOKEN_DRAFT_QUANT", value_parser = formats())]
     draft_quant: Option<WeightFormat>,
 
-    /// Most drafted tokens per step; drafters stay below it as they see fit [default: 8; with `medusa`,
-    /// its tree]
+    /// Most drafted tokens per step; drafters stay below it as they see fit [default: 8; with `medusa`
+    /// and `lookahead`, their trees]
     #[arg(long, value_name = "N", env = "FORETOKEN_DRAFT_TOKENS")]
     draft_tokens: Option<usize>,
 
@@ -70,6 +70,11 @@ pub(crate) struct DraftArgs {
     /// hold any token all the same [default: all]
     #[arg(long, value_name = "N", env = "FORETOKEN_MEDUSA_VOCAB")]
     medusa_vocab: Option<usize>,
+
+    /// `lookahead`: columns of its window, tokens of its n-grams, guesses per step, such as 7,5,7 [default: what
+    /// the measured cost of rows allows]
+    #[arg(long, value_name = "W,N,G", env = "FORETOKEN_LOOKAHEAD")]
+    lookahead: Option<String>,
 
     /// How drafts are accepted: coupled (the text of plain decoding), rejection (its distribution),
     /// typical (lossy: changes the text)
@@ -114,9 +119,11 @@ impl DraftArgs {
             choices: MedusaChoices::parse(&self.medusa_choices)?,
             vocab: self.medusa_vocab,
         };
-        let drafts_with_heads = self.drafter.split('+').any(|name| name == "medusa");
-        let open_size = options.medusa.choices.nodes().or(self.draft_tokens).is_none();
-        if drafts_with_heads && open_size {
+        options.lookahead = self.lookahead.as_deref().map(LookaheadShape::parse).transpose()?;
+        let drafts_with = |method| self.drafter.split('+').any(|name| name == method);
+        let open_tree = options.medusa.choices.nodes().or(self.draft_tokens).is_none();
+        let open_window = options.lookahead.is_none();
+        if drafts_with("medusa") && open_tree || drafts_with("lookahead") && open_window {
             options.cost = crate::engine::measure_cost();
         }
         Ok(())

@@ -106,6 +106,7 @@ fn drafting_and_machine() {
         generate(&["--medusa-choices", "auto:0"]),
         generate(&["--medusa-vocab", "0"]),
         generate(&["--medusa-heads", "nowhere"]),
+        generate(&["--lookahead", "7,5"]),
         generate(&["--drafter", "medusa", "--medusa-heads", "docs"]),
         generate(&["--drafter", "medusa", "--medusa-heads", "testdata/medusa/v01"]),
         generate(&["--acceptance", "sometimes"]),
@@ -121,9 +122,9 @@ fn drafting_and_machine() {
         refusal_with(&["generate", "-p", "x"], &[("FORETOKEN_TEMPERATURE", "-1")]),
     ];
     insta::assert_snapshot!(cases.join("\n"), @r"
-    2 error: --drafter: unknown drafter `fortune`; known are none, model, lookup, medusa; auto stands alone
+    2 error: --drafter: unknown drafter `fortune`; known are none, model, lookup, medusa, lookahead, jacobi; auto stands alone
     2 error: --drafter: drafter `lookup` is named twice; each can be merged once
-    2 error: --drafter: unknown drafter `auto`; known are none, model, lookup, medusa; auto stands alone
+    2 error: --drafter: unknown drafter `auto`; known are none, model, lookup, medusa, lookahead, jacobi; auto stands alone
     2 error: --draft-tokens: draft tokens is 0; it must be between 1 and 512
     2 error: --draft-tokens: draft tokens is 513; it must be between 1 and 512
     2 error: --draft-width: draft width is 65; it must be between 1 and 64
@@ -135,6 +136,7 @@ fn drafting_and_machine() {
     2 error: --medusa-choices: `auto:0` cannot be drafted: auto takes a number of nodes from 1 to 512
     2 error: --medusa-vocab: medusa vocab is 0; it must be at least 1
     1 error: --medusa-heads: model `nowhere` is neither a folder, a .gguf file nor a hub id in the local cache (no cache folder is known); check the path or download it first
+    2 error: --lookahead: lookahead is 7,5; it must be W,N,G such as 7,5,7: a window of at most 64 columns, n-grams of 2 to 16 tokens, 1 to 64 guesses, and no more than 512 nodes in all
     1 error: `docs`: it holds no Medusa head; name a folder with medusa_lm_head.safetensors, medusa_lm_head.pt or model.safetensors, or such a file itself
     1 error: `testdata/medusa/v01`: the heads are for a hidden size of 8 (tensor `0.0.linear.weight`) where the model has 384; use heads trained for this model
     2 error: invalid value 'sometimes' for '--acceptance <RULE>' [possible values: coupled, rejection, typical]; see --help

@@ -18,6 +18,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::Nothing,
     sight: Sight::Text,
     nodes: 8,
+    chosen: |_| None,
     build: |Parts { ceilings, .. }| {
         Ok(Box::new(Lookup {
             nodes: ceilings.nodes,
@@ -139,7 +140,7 @@ mod tests {
     use foretoken_core::{Accepted, DraftTree, Noise, Rule, Sampler, SamplingParams};
 
     use super::*;
-    use crate::drafters::Room;
+    use crate::drafters::{Choices, Room};
 
     /// What is proposed after a text: the tree's tokens and parents, in preorder.
     fn propose(text: &[TokenId], nodes: usize, depth: usize) -> Vec<(TokenId, Option<usize>)> {
@@ -152,6 +153,7 @@ mod tests {
             key,
             text: text.to_vec(),
             hidden: Vec::new(),
+            choices: Choices::default(),
             sampler: Sampler::new(SamplingParams::default(), noise, 100).unwrap(),
             rule: Rule::default(),
             step: 0,

@@ -6,19 +6,25 @@
 //! neither the engine nor the models know one from another: a method is a file here and a line in
 //! [`DRAFTERS`].
 
+mod choices;
 mod confidence;
+mod jacobi;
+mod lookahead;
 mod lookup;
 mod medusa;
 mod model;
 mod none;
+mod scatter;
 
-use foretoken_core::{Accepted, DraftTree, Rule, Sampler, TokenId};
+use foretoken_core::{Accepted, DraftTree, NodeId, Rule, Sampler, TokenId};
 use foretoken_model::Target;
 
+pub use choices::Choices;
+pub use lookahead::LookaheadShape;
 pub(crate) use medusa::{Lists, LoadedHeads};
 pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
 
-use crate::{CostCurve, DraftOptions, Error, MedusaOptions};
+use crate::{CostCurve, DraftOptions, EngineOptions, Error, MedusaOptions};
 
 /// A sequence as its drafters see it. Its number is unique while the sequence is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +57,9 @@ pub struct DraftTask {
     /// is the state that chose the root; empty where none is known, as in the first step of a request, and
     /// where no drafter of the engine wants it.
     pub hidden: Vec<f32>,
+    /// What the target chose behind each node of the verified draft, when [`Drafter::observe`] is called;
+    /// empty where nothing was drafted, and where no drafter of the engine wants it.
+    pub choices: Choices,
     /// How the target will choose: drafters that have logits rank by the same scores.
     pub sampler: Sampler,
     /// How the draft will be accepted.
@@ -105,12 +114,36 @@ pub enum Needs {
 }
 
 /// What a method sees of the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
     /// Nothing but the text.
     Text,
     /// The hidden state too ([`DraftTask::hidden`]).
     Hidden,
+    /// What would follow each node of its draft ([`DraftTask::choices`]).
+    Choices,
+    /// Hidden state and choices.
+    All,
+}
+
+impl Sight {
+    /// What is to be shown where both are wanted.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Text, sight) | (sight, Self::Text) => sight,
+            (one, other) if one == other => one,
+            _ => Self::All,
+        }
+    }
+
+    pub(crate) fn shows_hidden(self) -> bool {
+        matches!(self, Self::Hidden | Self::All)
+    }
+
+    pub(crate) fn shows_choices(self) -> bool {
+        matches!(self, Self::Choices | Self::All)
+    }
 }
 
 /// An entry of the registry.
@@ -128,6 +161,8 @@ pub struct DrafterInfo {
     /// Most nodes of a draft unless the options say otherwise; merged methods have the largest of their
     /// budgets together.
     pub nodes: usize,
+    /// Nodes of the draft that the options choose for it.
+    chosen: fn(&EngineOptions) -> Option<usize>,
     build: fn(Parts<'_>) -> Result<Box<dyn Drafter>, Error>,
 }
 
@@ -143,6 +178,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) heads: Option<LoadedHeads>,
     /// How heads are used.
     pub(crate) medusa: &'a MedusaOptions,
+    /// How wide `lookahead` looks, where the caller chose.
+    pub(crate) lookahead: Option<LookaheadShape>,
+    /// Tokens that end a text.
+    pub(crate) eos: &'a [TokenId],
     /// What a pass of the target costs, where it was measured.
     pub(crate) cost: Option<&'a CostCurve>,
     /// Tokens the target knows; no other may be proposed.
@@ -161,7 +200,13 @@ pub(crate) struct Ceilings {
 }
 
 /// Every drafting method.
-pub const DRAFTERS: &[DrafterInfo] = &[none::INFO, model::INFO, lookup::INFO, medusa::INFO];
+pub const DRAFTERS: &[DrafterInfo] =
+    &[none::INFO, model::INFO, lookup::INFO, medusa::INFO, lookahead::INFO, jacobi::INFO];
+
+/// The child of a node with a token, whatever its role.
+fn child(tree: &DraftTree, node: NodeId, token: TokenId) -> Option<NodeId> {
+    tree.children(node).find(|&child| tree.token(child) == token)
+}
 
 /// Looks up the methods of a `+`-separated list.
 pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {
@@ -190,5 +235,11 @@ impl DrafterInfo {
     pub(crate) fn ceilings(&self, options: DraftOptions) -> Ceilings {
         let DraftOptions { tokens, width, min_probability } = options;
         Ceilings { nodes: tokens.unwrap_or(self.nodes), width, min_probability }
+    }
+
+    /// Most nodes of its drafts under all options.
+    pub(crate) fn most_nodes(&self, options: &EngineOptions) -> usize {
+        let chosen = (self.chosen)(options).unwrap_or(0);
+        options.draft.tokens.unwrap_or(self.nodes.max(chosen))
     }
 }

@@ -11,6 +11,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::Nothing,
     sight: Sight::Text,
     nodes: 0,
+    chosen: |_| None,
     build: |_| Ok(Box::new(Silent)),
 };
 

@@ -84,7 +84,7 @@ mod tests {
     use foretoken_core::{Accepted, DraftTree, Noise, Sampler, SamplingParams};
 
     use super::*;
-    use crate::drafters::{Room, SequenceKey};
+    use crate::drafters::{Choices, Room, SequenceKey};
 
     /// Heads that guess the same whatever the state.
     struct Fixed {
@@ -123,6 +123,7 @@ mod tests {
             key: SequenceKey(1),
             text: vec![7, 0],
             hidden: vec![0.0],
+            choices: Choices::default(),
             sampler: Sampler::new(params, noise, VOCAB).unwrap(),
             rule,
             step: 0,

@@ -30,6 +30,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::MedusaHeads,
     sight: Sight::Hidden,
     nodes: 63,
+    chosen: |options| options.medusa.choices.nodes(),
     build,
 };
 

@@ -24,6 +24,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::DraftModel,
     sight: Sight::Text,
     nodes: 8,
+    chosen: |_| None,
     build: |Parts { ceilings, model, vocab, .. }| {
         let model = model.ok_or(Error::NoDraftModel { drafter: "model" })?;
         Ok(Box::new(ModelDrafter { model, ceilings, vocab, sequences: HashMap::new() }))

@@ -1,0 +1,122 @@
+//! `--lookahead`: how wide the window is, how long its n-grams are, how many guesses are verified.
+
+use crate::{CostCurve, DraftOptions, Error};
+
+/// Columns of the window, tokens of an n-gram, guesses per step: the W, N and G of Lookahead decoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LookaheadShape {
+    pub(super) window: usize,
+    pub(super) ngram: usize,
+    pub(super) guesses: usize,
+}
+
+/// Published and smaller shapes, the largest first.
+const SHAPES: [LookaheadShape; 6] = [
+    LookaheadShape { window: 15, ngram: 5, guesses: 15 },
+    LookaheadShape { window: 10, ngram: 5, guesses: 10 },
+    LookaheadShape { window: 7, ngram: 5, guesses: 7 },
+    LookaheadShape { window: 5, ngram: 4, guesses: 5 },
+    LookaheadShape { window: 4, ngram: 3, guesses: 4 },
+    LookaheadShape { window: 2, ngram: 3, guesses: 2 },
+];
+
+/// The shape where nothing is known of the machine.
+const UNMEASURED: LookaheadShape = SHAPES[3];
+/// What a pass with all rows of a shape may cost, in passes of one row.
+const COST: f64 = 1.6;
+
+impl LookaheadShape {
+    /// Nodes of the largest shape that is chosen unasked.
+    pub(super) const MOST: usize = SHAPES[0].nodes();
+
+    /// A window of `window` columns (0 leaves only the pool), n-grams of `ngram` tokens, and at most
+    /// `guesses` of them verified per step.
+    pub fn new(window: usize, ngram: usize, guesses: usize) -> Result<Self, Error> {
+        let shape = Self { window, ngram, guesses };
+        let sound = window <= 64 && (2..=16).contains(&ngram) && (1..=64).contains(&guesses);
+        if sound && shape.nodes() <= DraftOptions::MAX_TOKENS {
+            Ok(shape)
+        } else {
+            Err(out_of_bounds(&format!("{window},{ngram},{guesses}")))
+        }
+    }
+
+    /// Understands `W,N,G`, such as `7,5,7`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let numbers: Result<Vec<usize>, _> = text.split(',').map(str::parse).collect();
+        match numbers.as_deref() {
+            Ok(&[window, ngram, guesses]) => Self::new(window, ngram, guesses),
+            _ => Err(out_of_bounds(text)),
+        }
+    }
+
+    /// Nodes of a draft besides the root: the full window, whose first column begins at the root, and
+    /// guesses that share nothing.
+    pub(crate) const fn nodes(self) -> usize {
+        let rows = self.ngram - 1;
+        (self.window * rows).saturating_sub(1) + self.guesses * rows
+    }
+
+    /// The largest shape whose rows are cheap by a measured curve, or a small one.
+    pub(super) fn affordable(cost: Option<&CostCurve>) -> Self {
+        let Some(cost) = cost else { return UNMEASURED };
+        let cheap = SHAPES.into_iter().find(|shape| cost.ratio(1 + shape.nodes()) <= COST);
+        cheap.unwrap_or(SHAPES[SHAPES.len() - 1])
+    }
+
+    /// With fewer columns and guesses, so that drafts have at most `nodes` nodes; the last guess stays.
+    pub(super) fn within(mut self, nodes: usize) -> Self {
+        while self.nodes() > nodes && (self.window > 0 || self.guesses > 1) {
+            if self.window >= self.guesses {
+                self.window -= 1;
+            } else {
+                self.guesses -= 1;
+            }
+        }
+        self
+    }
+}
+
+fn out_of_bounds(value: &str) -> Error {
+    let bound = "W,N,G such as 7,5,7: a window of at most 64 columns, n-grams of 2 to 16 tokens, 1 to 64 \
+                 guesses, and no more than 512 nodes in all";
+    Error::Option { option: "lookahead", value: value.to_owned(), bound }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_parsed_and_bounded() {
+        let shape = LookaheadShape::parse("7,5,7").unwrap();
+        assert_eq!((shape.window, shape.ngram, shape.guesses), (7, 5, 7));
+        // 7 times 4 rows of the window less the root, and 7 times 4 of guesses.
+        assert_eq!(shape.nodes(), 55);
+        assert_eq!(LookaheadShape::parse("0,3,2").unwrap().nodes(), 4);
+        for wrong in ["", "7", "7,5", "7,5,7,1", "7,5,x", "7,1,7", "7,5,0", "65,2,1", "64,16,64"] {
+            let error = LookaheadShape::parse(wrong).unwrap_err().to_string();
+            assert!(error.contains(wrong) && error.contains("7,5,7"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_largest_cheap_shape_is_chosen() {
+        let flat = CostCurve::new(vec![(1, 1.0), (200, 1.1)]);
+        assert_eq!(LookaheadShape::affordable(flat.as_ref()), SHAPES[0]);
+        // 56 rows cost 1.55 passes, 80 cost 1.79.
+        let rising = CostCurve::new(vec![(1, 1.0), (101, 2.0)]);
+        assert_eq!(LookaheadShape::affordable(rising.as_ref()), SHAPES[2]);
+        let steep = CostCurve::new(vec![(1, 1.0), (2, 2.0)]);
+        assert_eq!(LookaheadShape::affordable(steep.as_ref()), SHAPES[5]);
+        assert_eq!(LookaheadShape::affordable(None), UNMEASURED);
+    }
+
+    #[test]
+    fn a_budget_takes_from_window_and_guesses_alike() {
+        let shape = LookaheadShape::new(7, 5, 7).unwrap();
+        assert_eq!(shape.within(55), shape);
+        assert_eq!(shape.within(31), LookaheadShape::new(4, 5, 4).unwrap());
+        assert_eq!(shape.within(1), LookaheadShape::new(0, 5, 1).unwrap());
+    }
+}
