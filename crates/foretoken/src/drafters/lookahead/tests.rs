@@ -124,11 +124,11 @@ impl Transcription {
             let text = self.text.clone();
             self.insert(&text[text.len() - self.n..]);
         }
-        self.shift(out, full);
+        self.shift(&out, full);
         best
     }
 
-    fn shift(&mut self, out: Vec<TokenId>, full: bool) {
+    fn shift(&mut self, out: &[TokenId], full: bool) {
         let first = usize::from(!full && self.r.len() > 1);
         let newest = out[first..]
             .iter()
