@@ -109,12 +109,16 @@ impl DraftArgs {
             None if model == demo::NAME => Some(demo::draft()?),
             None => None,
         };
+        let drafts_with_heads = self.drafter.split([',', '+']).any(|name| name == "medusa");
         options.medusa = MedusaOptions {
-            heads: self.medusa_heads.as_deref().map(medusa_heads).transpose()?,
+            heads: match &self.medusa_heads {
+                Some(heads) => Some(medusa_heads(heads)?),
+                None if model == demo::NAME && drafts_with_heads => Some(demo::heads()?),
+                None => None,
+            },
             choices: MedusaChoices::parse(&self.medusa_choices)?,
             vocab: self.medusa_vocab,
         };
-        let drafts_with_heads = self.drafter.split('+').any(|name| name == "medusa");
         let open_size = options.medusa.choices.nodes().or(self.draft_tokens).is_none();
         if drafts_with_heads && open_size {
             options.cost = crate::engine::measure_cost();

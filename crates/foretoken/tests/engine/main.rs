@@ -25,3 +25,4 @@ mod recorder;
 mod registry;
 mod runs;
 mod sessions;
+mod shipped_heads;
