@@ -53,8 +53,8 @@ pub enum Error {
     },
     /// Medusa heads of a draft model that drafts trees.
     #[error(
-        "heads of a draft model make chains cheaper, not trees of width {width}; draft with --draft-width 1, \
-         or leave out --draft-medusa-heads"
+        "heads of a draft model help with chains, not with trees of width {width}; leave them out, or draft with \
+         --draft-width 1"
     )]
     DraftHeads {
         /// Most children of a node.

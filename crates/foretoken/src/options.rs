@@ -88,6 +88,9 @@ impl EngineOptions {
             }
             (_, _, 0) => out_of("max sequences", 0, "at least 1"),
             _ if self.medusa.vocab == Some(0) => out_of("medusa vocab", 0, "at least 1"),
+            _ if self.draft_heads.is_some() && self.draft.width > 1 => {
+                Err(Error::DraftHeads { width: self.draft.width })
+            }
             _ => self.draft.validate(),
         }
     }

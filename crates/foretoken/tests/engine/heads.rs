@@ -51,8 +51,6 @@ pub(crate) enum Flaw {
     Sometimes,
     /// Always at one depth, from 1.
     Depth(u32),
-    /// Never.
-    Never,
 }
 
 /// What heads that know texts make of a hidden state that is none of theirs.
@@ -119,7 +117,6 @@ impl KnowingHeads {
         let Some(&right) = right else { return logits };
         let (wrong, rank) = match self.flaw {
             Flaw::Depth(at) => (at == depth, 0),
-            Flaw::Never => (false, 0),
             Flaw::Sometimes => (self.dice.chance(0.2), self.dice.roll(3)),
         };
         if wrong {

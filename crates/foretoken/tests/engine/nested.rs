@@ -1,5 +1,6 @@
 //! Heads of a draft model: it drafts what it drafts without them, bit for bit, in fewer passes.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use foretoken::drafters::{DraftTask, Drafter, MedusaTrees, ModelDrafter, SequenceKey};
@@ -11,8 +12,8 @@ use foretoken_core::DraftTree;
 use foretoken_model::Heads;
 
 use crate::heads::{Flaw, KnowingHeads, Output, random_heads, source};
-use crate::models::{CONTEXT, Domain, Tiny, VOCAB, demo, demo_draft, options, prompt};
-use crate::plain::{Plain, load};
+use crate::models::{self, CONTEXT, Domain, Tiny, VOCAB, demo, demo_draft, prompt};
+use crate::plain::{Plain, Text, bits, load};
 use crate::recorder::{Coverage, Log, Recorder};
 use crate::runs::{Bench, Job, request, samplings};
 
@@ -53,7 +54,7 @@ impl Draft<'_> {
             panic!("{choices} is a tree")
         };
         let headed = drafter(&seen.headed).with_heads(Box::new(heads), MedusaTrees::fixed(tree));
-        let (headed, plain) = (headed.unwrap(), drafter(&seen.plain));
+        let plain = drafter(&seen.plain);
         Twins { headed, plain, seen: seen.clone(), drafts: Vec::new() }
     }
 }
@@ -129,7 +130,7 @@ fn what_is_drafted_does_not_depend_on_heads() {
             let heads = KnowingHeads::of_a_draft(&mut states, texts(), (VOCAB, Flaw::Sometimes));
             let seen = Seen::default();
             let twins = draft.twins(heads, "mc_sim_7b_63", &seen);
-            let mut options = crate::models::options(source.clone(), Domain::F32, 1);
+            let mut options = models::options(source.clone(), Domain::F32, 1);
             "lookup".clone_into(&mut options.drafter);
             options.max_sequences = together;
             let mut bench = Bench::new(options);
@@ -150,24 +151,82 @@ fn what_is_drafted_does_not_depend_on_heads() {
     }
 }
 
+/// Heads that know the rows of plain decoding: they are right if they are ranked behind the drafted tokens
+/// and with the noise of their positions.
+struct Foreseeing {
+    ahead: HashMap<Vec<u32>, Vec<Vec<f32>>>,
+    rows: Vec<Vec<Vec<f32>>>,
+}
+
+impl Foreseeing {
+    fn new(text: &Text) -> Self {
+        let row = |bits: &Vec<u32>| bits.iter().map(|&bits| f32::from_bits(bits)).collect();
+        let ahead = text.hidden.iter().zip(text.rows[1..].windows(4));
+        let ahead = ahead.map(|(state, rows)| (state.clone(), rows.iter().map(row).collect()));
+        Self { ahead: ahead.collect(), rows: Vec::new() }
+    }
+}
+
+impl Heads for Foreseeing {
+    fn count(&self) -> usize {
+        4
+    }
+
+    fn tokens(&self) -> Option<&[TokenId]> {
+        None
+    }
+
+    fn start(&mut self) {
+        self.rows.clear();
+    }
+
+    fn add(&mut self, hidden: &[f32]) -> usize {
+        self.rows.push(self.ahead[&bits(hidden)].clone());
+        self.rows.len() - 1
+    }
+
+    fn forward(&mut self) {}
+
+    fn logits(&self, head: usize, row: usize) -> &[f32] {
+        &self.rows[row][head]
+    }
+}
+
+/// Passes in which five chains of 11 tokens were drafted. The draft has the target's weights, so that each
+/// step writes a whole chain and a token.
+fn passes_of_five_chains(source: &ModelSource, job: &Job, heads: impl Heads + 'static) -> usize {
+    let options = DraftOptions { tokens: Some(11), width: 1, min_probability: 0.0 };
+    let draft = Draft { source, domain: Domain::F32, context: CONTEXT, options, vocab: VOCAB };
+    let seen = Seen::default();
+    let twins = draft.twins(heads, "cartesian:1,1,1,1", &seen);
+    let engine = models::options(source.clone(), Domain::F32, 1);
+    let outcomes = Bench::new(engine).drafted_by(twins).run(vec![job.request.clone()], 0);
+    let (met, passes, drafted) = seen.compare();
+    assert_eq!((passes, drafted), (55, 55), "{:?}", outcomes[0].as_ref().unwrap().stats);
+    met.passes
+}
+
 #[test]
 fn heads_that_are_right_add_a_token_each() {
     let tiny = Tiny::new("qwen3");
-    let (source, jobs) = (&tiny.source(), jobs(&tiny.source(), Domain::F32));
-    let options = DraftOptions { tokens: Some(11), width: 1, min_probability: 0.0 };
-    let draft = Draft { source, domain: Domain::F32, context: CONTEXT, options, vocab: VOCAB };
-    for (flaw, passes) in [(Flaw::Never, 3), (Flaw::Depth(3), 5), (Flaw::Depth(1), 11)] {
-        let heads = KnowingHeads::new(jobs.iter().map(|job| &job.text), 4, flaw);
-        let seen = Seen::default();
-        let twins = draft.twins(heads, "cartesian:1,1,1,1", &seen);
-        // The draft has the target's weights: each step but the last writes a whole chain and a token.
-        let mut bench =
-            Bench::new(crate::models::options(source.clone(), Domain::F32, 1)).drafted_by(twins);
-        let mut job = jobs.iter().take(1).collect::<Vec<_>>();
-        let outcome = bench.run(vec![job.remove(0).request.clone()], 0).remove(0).unwrap();
-        let (met, _, drafted) = seen.compare();
-        println!("{flaw:?}: {met:?}, {drafted}, {:?}", outcome.stats);
-        assert_eq!((drafted, met.passes), (5 * 11, 5 * passes), "{flaw:?}");
+    let source = &tiny.source();
+    for job in jobs(source, Domain::F32) {
+        // Behind the first pass, a pass adds its tip's token and one per right guess.
+        for (wrong, per_chain) in [(1, 11), (3, 1 + 4), (5, 1 + 2)] {
+            let heads = KnowingHeads::new([&job.text].into_iter(), 4, Flaw::Depth(wrong));
+            let passes = passes_of_five_chains(source, &job, heads);
+            assert_eq!(passes, 5 * per_chain, "wrong at depth {wrong}");
+        }
+    }
+}
+
+#[test]
+fn guesses_are_ranked_as_the_draft_ranks() {
+    let tiny = Tiny::new("qwen3");
+    let source = &tiny.source();
+    for job in jobs(source, Domain::F32) {
+        let passes = passes_of_five_chains(source, &job, Foreseeing::new(&job.text));
+        assert_eq!(passes, 5 * 3, "{:?}", job.request.sampling);
     }
 }
 
@@ -182,11 +241,11 @@ fn other_rules_draft_the_same_too() {
         let heads = KnowingHeads::of_a_draft(
             &mut Plain::new(source, Q4_0),
             [].into_iter(),
-            (VOCAB, Flaw::Never),
+            (VOCAB, Flaw::Sometimes),
         );
         let seen = Seen::default();
         let twins = draft.twins(heads, "cartesian:40,1", &seen);
-        let options = crate::models::options(source.clone(), Domain::F32, 1);
+        let options = models::options(source.clone(), Domain::F32, 1);
         let mut bench = Bench::new(options).drafted_by(twins);
         let requests = samplings().into_iter().zip(0..).map(|(sampling, n)| {
             let mut request = request(prompt(9, n), &sampling, 60);
@@ -222,7 +281,7 @@ fn the_demo_drafts_the_same_in_fewer_passes() {
     let heads = KnowingHeads::of_a_draft(&mut states, texts, (vocab, Flaw::Sometimes));
     let seen = Seen::default();
     let twins = draft.twins(heads, "mc_sim_7b_63", &seen);
-    let options = crate::models::options(demo(), domain, 2);
+    let options = models::options(demo(), domain, 2);
     Bench::new(options).drafted_by(twins).check(&jobs, 1);
     let (met, passes, drafted) = seen.compare();
     println!("{met:?}, {passes}, {drafted}");
@@ -231,7 +290,7 @@ fn the_demo_drafts_the_same_in_fewer_passes() {
 
 /// A small target with its own weights in four bits for a draft, which has heads from files.
 fn headed_options(tiny: &Tiny) -> EngineOptions {
-    let mut options = options(tiny.source(), Domain::F32, 1);
+    let mut options = models::options(tiny.source(), Domain::F32, 1);
     "model".clone_into(&mut options.drafter);
     options.draft_model = Some(tiny.source());
     options.draft_format = Some(WeightFormat::Q4_0);

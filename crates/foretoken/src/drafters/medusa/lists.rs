@@ -122,6 +122,14 @@ mod tests {
 
     /// Three guesses at three depths.
     fn ranked(heads: &Fixed, params: SamplingParams, rule: Rule) -> Vec<Vec<TokenId>> {
+        ranked_behind(&[], (heads, rule), params)
+    }
+
+    fn ranked_behind(
+        drafted: &[TokenId],
+        (heads, rule): (&Fixed, Rule),
+        params: SamplingParams,
+    ) -> Vec<Vec<TokenId>> {
         let noise = Noise { seed: 3, choice: 0 };
         let mut task = DraftTask {
             key: SequenceKey(1),
@@ -135,7 +143,7 @@ mod tests {
             accepted: Accepted::new(),
         };
         let mut lists = Lists::new(VOCAB);
-        lists.rank((heads, 0), &mut task, &[], &[3; 3]);
+        lists.rank((heads, 0), &mut task, drafted, &[3; 3]);
         assert_eq!(lists.token(1, 0), lists.tokens(1).first().copied());
         assert_eq!((lists.token(0, 0), lists.token(4, 0), lists.token(1, 3)), (None, None, None));
         (1..=3).map(|depth| lists.tokens(depth)).collect()
@@ -163,6 +171,17 @@ mod tests {
         for rule in [Rule::Rejection, Rule::TYPICAL] {
             assert_eq!(ranked(&descending(), warm.clone(), rule), [[0, 1, 2]; 3]);
         }
+    }
+
+    #[test]
+    fn guesses_behind_drafted_tokens_are_those_of_their_positions() {
+        let warm = SamplingParams { temperature: 1.0, ..SamplingParams::default() };
+        let params = SamplingParams { presence_penalty: 2.0, ..warm };
+        let ranked =
+            |drafted: &[_]| ranked_behind(drafted, (&descending(), Rule::Coupled), params.clone());
+        let all = ranked(&[]);
+        let behind = ranked(&[all[0][0]]);
+        assert_eq!(behind[..2], all[1..]);
     }
 
     #[test]

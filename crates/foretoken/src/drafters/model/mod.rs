@@ -37,13 +37,9 @@ fn build(Parts { ceilings, model, vocab, .. }: Parts<'_>) -> Result<Box<dyn Draf
     let missing = || Error::NoDraftModel { drafter: INFO.name };
     let DraftModel { model, heads } = model.ok_or_else(missing)?;
     let drafter = ModelDrafter::with_ceilings(model, ceilings, vocab);
-    Ok(Box::new(match heads {
-        Some(heads) => {
-            let trees = heads.unmeasured_trees();
-            drafter.with_heads(heads.heads, trees)?
-        }
-        None => drafter,
-    }))
+    let Some(heads) = heads else { return Ok(Box::new(drafter)) };
+    let trees = heads.unmeasured_trees();
+    Ok(Box::new(drafter.with_heads(heads.heads, trees)))
 }
 
 /// Rows per pass while a prompt is read.
@@ -226,14 +222,13 @@ impl ModelDrafter {
         Self { model, ceilings, vocab, nested: None, sequences: HashMap::new() }
     }
 
-    /// Takes fewer passes for the same drafts, by heads of the model and those of their guesses that a pass
-    /// reads along. Refused where drafts are no chains.
-    pub fn with_heads(self, heads: Box<dyn Heads>, trees: MedusaTrees) -> Result<Self, Error> {
-        let width = self.ceilings.width;
-        if width > 1 {
-            return Err(Error::DraftHeads { width });
-        }
-        Ok(Self { nested: Some(Nested::new(heads, trees, self.vocab)), ..self })
+    /// Takes fewer passes for the same chains, by heads of the model and those of their guesses that a pass
+    /// reads along. Drafts of a width above 1 do without them.
+    #[must_use]
+    pub fn with_heads(mut self, heads: Box<dyn Heads>, trees: MedusaTrees) -> Self {
+        let chains = self.ceilings.width == 1;
+        self.nested = chains.then(|| Nested::new(heads, trees, self.vocab));
+        self
     }
 
     /// Reads prompts into the draft's cache until each sequence lacks at most one pass's rows.
