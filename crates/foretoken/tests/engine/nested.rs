@@ -320,7 +320,8 @@ fn heads_that_no_chain_can_use_are_refused_by_name() {
         Engine::new(options).err().unwrap().to_string()
     };
     let wide = refusal(&|options| options.draft.width = 3);
-    assert!(wide.contains("--draft-width 1") && wide.contains("--draft-medusa-heads"), "{wide}");
+    let wanted = "heads of a draft model help with chains, not with trees of width 3";
+    assert!(wide.starts_with(wanted), "{wide}");
     let other = random_heads(&demo_draft(), Output::Shared, 1);
     let other = refusal(&|options| options.draft_heads = Some(source(&other)));
     assert!(other.contains("the heads are for a hidden size of"), "{other}");
