@@ -28,6 +28,10 @@ pub(crate) struct DraftArgs {
     #[arg(long, value_name = "MODEL", env = "FORETOKEN_DRAFT_MODEL")]
     draft_model: Option<String>,
 
+    /// Medusa heads trained for the draft model, by which it drafts the same chains in fewer passes
+    #[arg(long, value_name = "HEADS", env = "FORETOKEN_DRAFT_MEDUSA_HEADS")]
+    draft_medusa_heads: Option<String>,
+
     /// Format the draft model's weights run in [default: as stored]
     #[arg(long, value_name = "FORMAT", env = "FORETOKEN_DRAFT_QUANT", value_parser = formats())]
     draft_quant: Option<WeightFormat>,
@@ -109,6 +113,7 @@ impl DraftArgs {
             None if model == demo::NAME => Some(demo::draft()?),
             None => None,
         };
+        options.draft_heads = self.draft_heads(options.draft_model.is_some())?;
         let drafts_with_heads = self.drafter.split([',', '+']).any(|name| name == "medusa");
         options.medusa = MedusaOptions {
             heads: match &self.medusa_heads {
@@ -124,6 +129,21 @@ impl DraftArgs {
             options.cost = crate::engine::measure_cost();
         }
         Ok(())
+    }
+
+    /// The heads of the draft model; those that nobody would use are refused.
+    fn draft_heads(&self, draft_model: bool) -> Result<Option<MedusaSource>, Error> {
+        const FLAG: &str = "--draft-medusa-heads";
+        let Some(heads) = &self.draft_medusa_heads else { return Ok(None) };
+        let uses = |name| name == "model" || name == "auto" && draft_model;
+        if !self.drafter.split(['+', ',']).any(uses) {
+            let cause = format!(
+                "no draft model drafts with --drafter {}; leave the heads out, or draft with --drafter model",
+                self.drafter
+            );
+            return Err(Error::flag(FLAG, cause));
+        }
+        crate::engine::resolve_heads(heads).map(Some).map_err(|cause| cause.context(FLAG))
     }
 
     /// The drafters of a list, those that draft nothing left out unless there are no others.

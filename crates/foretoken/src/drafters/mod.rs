@@ -15,8 +15,9 @@ mod none;
 use foretoken_core::{Accepted, DraftTree, Rule, Sampler, TokenId};
 use foretoken_model::Target;
 
-pub(crate) use medusa::{Lists, LoadedHeads};
+pub(crate) use medusa::{Guesser, Lists, LoadedHeads};
 pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
+pub use model::ModelDrafter;
 
 use crate::{CostCurve, DraftOptions, Error, MedusaOptions};
 
@@ -138,7 +139,7 @@ pub(crate) struct Parts<'a> {
     /// Most drafted tokens, where the caller chose.
     pub(crate) tokens: Option<usize>,
     /// The draft model, where one is needed.
-    pub(crate) model: Option<Box<dyn Target>>,
+    pub(crate) model: Option<DraftModel>,
     /// The heads, where they are needed.
     pub(crate) heads: Option<LoadedHeads>,
     /// How heads are used.
@@ -147,6 +148,13 @@ pub(crate) struct Parts<'a> {
     pub(crate) cost: Option<&'a CostCurve>,
     /// Tokens the target knows; no other may be proposed.
     pub(crate) vocab: usize,
+}
+
+/// A model that drafts.
+pub(crate) struct DraftModel {
+    pub(crate) model: Box<dyn Target>,
+    /// Medusa heads of its own.
+    pub(crate) heads: Option<LoadedHeads>,
 }
 
 /// Ceilings of a method's drafts.

@@ -18,6 +18,7 @@ mod mean_length;
 mod medusa;
 mod medusa_reference;
 mod models;
+mod nested;
 mod oracle;
 mod own_weights;
 mod plain;
