@@ -1,6 +1,8 @@
 //! A small model trained from nothing: next tokens, and nothing else.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use foretoken_model::ModelSource;
 
 use crate::Batch;
 use crate::compute::Compute;
@@ -16,8 +18,8 @@ pub struct BaseModel {
     pub model: Llama,
     /// How its weights are exported.
     pub stored: StoredAs,
-    /// The folder with its tokenizer, and a `config.json` that names special tokens.
-    pub source: PathBuf,
+    /// Where its tokenizer is, and a `config.json` that names special tokens.
+    pub source: ModelSource,
 }
 
 impl Learner for BaseModel {

@@ -3,6 +3,7 @@
 mod base;
 mod calibrate;
 mod continuations;
+mod joint;
 mod medusa;
 mod plot;
 mod session;

@@ -34,7 +34,9 @@ fn the_source_gives_its_tokenizer_and_special_tokens() {
     std::fs::write(from.path().join("config.json"), r#"{"eos_token_id": [5, 6], "vocab_size": 9}"#)
         .expect("a file");
     std::fs::write(from.path().join("tokenizer.json"), "tokens").expect("a file");
-    model.save(to.path(), StoredAs::F32, Some(from.path())).expect("the model is written");
+    model
+        .save(to.path(), StoredAs::F32, Some(&ModelSource::Folder(from.path().to_owned())))
+        .expect("the model is written");
     let copied = std::fs::read(to.path().join("tokenizer.json")).expect("the file is copied");
     assert_eq!(copied, b"tokens");
     let source = ModelSource::Folder(to.path().to_owned());

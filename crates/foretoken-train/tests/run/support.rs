@@ -3,7 +3,7 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use foretoken_model::OutputHead;
+use foretoken_model::{ModelSource, OutputHead};
 use foretoken_train::data::{Corpus, Document, Reader};
 use foretoken_train::{
     AdamOptions, BaseModel, Batch, CheckpointEvery, Compute, CosineSchedule, CpuOptions, Learner,
@@ -78,7 +78,7 @@ pub(crate) fn model(compute: &Compute) -> BaseModel {
         context: 32,
     };
     let model = Llama::new(compute, shape, 7).expect("a good shape");
-    BaseModel { model, stored: StoredAs::F32, source: demo() }
+    BaseModel { model, stored: StoredAs::F32, source: ModelSource::Folder(demo()) }
 }
 
 pub(crate) fn open(

@@ -48,6 +48,6 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         ("shape".to_owned(), args.shape.to_string()),
     ];
     let model = Llama::new(session.compute(), shape, train.seed)?;
-    let learner = BaseModel { model, stored: StoredAs::Bf16, source: args.tokenizer.clone() };
+    let learner = BaseModel { model, stored: StoredAs::Bf16, source };
     session.train(train, &encoder, Recipe { learner, identity, learning_rate: 1e-3 })
 }
