@@ -3,5 +3,6 @@
 mod files;
 mod goldens;
 mod heads;
+mod joint;
 mod laws;
 mod support;
