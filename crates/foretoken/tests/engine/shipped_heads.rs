@@ -35,8 +35,7 @@ fn requests(engine: &Engine, temperature: f64, tokens: usize) -> Vec<Request> {
 
 #[test]
 fn text_is_the_undrafted_one_in_every_format() {
-    let formats =
-        [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Q8_0, WeightFormat::Q4_0];
+    let formats = [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Q8_0, WeightFormat::Q4_0];
     for format in formats {
         let mut engine = engine(format, "auto:12");
         for temperature in [0.0, 0.8] {
