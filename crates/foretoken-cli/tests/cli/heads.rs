@@ -91,8 +91,10 @@ fn a_model_and_its_heads_are_one_folder() {
     assert_eq!(drafted, generate(&["--drafter", "none"]));
 
     // Another method's checkpoint is another run's.
-    let other = refusal(&words(&arguments(folder.path(), "both", &["--heads", "2"])));
-    assert!(other.contains("its method is medusa-2, not medusa"), "{other}");
+    let other = foretoken(&words(&arguments(folder.path(), "both", &["--heads", "2"])));
+    let last = other.stderr.lines().last().unwrap_or_default();
+    assert_eq!(other.code, Some(1));
+    assert!(last.contains("its method is medusa-2, not medusa; "), "{last}");
 }
 
 #[test]

@@ -130,12 +130,8 @@ impl MedusaParameters {
 
     /// The heads as a model's folder holds them among its tensors (Medusa-2).
     pub(super) fn in_model(&self) -> Beside<'_> {
-        let MedusaShape { count, blocks, vocab, .. } = self.shape;
-        let mut config =
-            vec![("medusa_num_heads", json!(count)), ("medusa_num_layers", json!(blocks))];
-        if vocab.is_none() {
-            config.push(("version", json!("2")));
-        }
+        let MedusaShape { count, blocks, .. } = self.shape;
+        let config = vec![("medusa_num_heads", json!(count)), ("medusa_num_layers", json!(blocks))];
         let names =
             self.shape.tensors().map(|tensor| self.shape.name(MedusaLayout::InModel, tensor));
         Beside { config, tensors: names.zip(self.parameters.as_slice()).collect() }

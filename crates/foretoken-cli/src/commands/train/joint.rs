@@ -9,7 +9,7 @@ use foretoken_train::{JointOptions, Kept, Llama, LlamaShape, Ramp, check_memory}
 use crate::error::Error;
 
 /// The model's highest learning rate, as part of the heads', unless the user says otherwise.
-const MODEL_RATE: f32 = 0.1;
+const MODEL_RATE: f32 = 1.0 / 40.0;
 
 /// How a model is trained with its heads.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(super) struct JointArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = parse_share, requires = "joint")]
     stage_one: f32,
 
-    /// Highest learning rate of the model [default: a tenth of --learning-rate]
+    /// Highest learning rate of the model [default: a fortieth of --learning-rate]
     #[arg(long, value_name = "RATE", value_parser = parse_rate, requires = "joint")]
     backbone_rate: Option<f32>,
 
@@ -99,7 +99,7 @@ impl JointArgs {
         if !self.joint {
             return vec![method("medusa")];
         }
-        let rate = self.backbone_rate.map_or("a tenth".to_owned(), |rate| rate.to_string());
+        let rate = self.backbone_rate.map_or("default".to_owned(), |rate| rate.to_string());
         let settings = [
             ("loss that keeps the model", format!("{:?}", self.keep).to_lowercase()),
             ("share of stage one", self.stage_one.to_string()),
