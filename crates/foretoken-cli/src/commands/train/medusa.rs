@@ -33,7 +33,7 @@ Examples:
   foretoken train medusa model.gguf --data chats.jsonl --labels soft --steps 2000 --out heads
   foretoken train medusa demo --data corpus/ --self-distill 5000 --tokens 5M --out heads
   foretoken train medusa demo --from heads --data more.jsonl --tokens 5M --out more-heads
-  foretoken train medusa ./model --joint --data chats.jsonl --self-distill 5000 --tokens 5M --out both";
+  foretoken train medusa ./model --joint --data chats.jsonl --tokens 5M --out both";
 
 /// Highest rate of the heads unless the user says otherwise.
 const LEARNING_RATE: f32 = 1e-3;
