@@ -4,7 +4,7 @@ use foretoken_model::{ModelSource, OutputHead, RandomWeights};
 use foretoken_tensor::WeightFormat;
 use foretoken_train::{
     Batch, FrozenTarget, HeadLabels, JointExport, JointOptions, Kept, Learner, Llama, LlamaShape,
-    Medusa2, MedusaObjective, MedusaParameters, OutputMatrices, Ramp, StoredAs,
+    Medusa2, MedusaObjective, MedusaParameters, OutputMatrices, Parameters, Ramp, StoredAs,
 };
 
 use crate::check::{compute, differences, log_softmax, random, wide};
@@ -167,12 +167,12 @@ fn check(terms: (HeadLabels, Kept), output: OutputHead, outputs: OutputMatrices)
     let options = JointOptions { kept, lambda, ramp, stage_one: 0.0, model_rate: 1.0 };
     let export = JointExport { stored: StoredAs::F32, source: ModelSource::Gguf("".into()) };
     let mut learner = Medusa2::new((model, original), heads, objective, options, export);
-    let groups = learner.groups_mut().into_iter().flat_map(|group| group.as_mut_slice());
+    let groups = learner.groups_mut().into_iter().flat_map(Parameters::as_mut_slice);
     for (seed, parameter) in (1..).zip(groups) {
         parameter.values = random(parameter.values.len(), seed);
     }
     let loss = learner.step(&mut compute, &batch).expect("a good batch");
-    let groups = learner.groups().into_iter().flat_map(|group| group.as_slice());
+    let groups = learner.groups().into_iter().flat_map(Parameters::as_slice);
     let parameters: Vec<_> = groups.collect();
     let values: Vec<_> = parameters.iter().map(|parameter| wide(&parameter.values)).collect();
     let of_model = learner.model.parameters.as_slice().len();
