@@ -11,7 +11,8 @@
 //!
 //! What is prefetched is spread over the products and their sums. The first-level cache has sixteen requests under
 //! way; all prefetches of a batch at once, 34 of `q8_0`, hold up what follows them, and the time of memory and that
-//! of arithmetic add up: 8 rows take 1.52 times one row's time instead of 1.29, 16 rows 1.72 instead of 1.39.
+//! of arithmetic add up: 8 rows take 1.52 times one row's time instead of 1.29, 16 rows 1.72 instead of 1.39. How far
+//! ahead, from 2 to 8 KiB, matters little.
 //!
 //! Limits, by the manuals' figures, not measured: per product 16 cycles of `TDPBSSD` and for 16 rows 24
 //! cycles of vector arithmetic (conversion, scale product, fma at two a cycle; 32 with minima), so the
@@ -26,7 +27,7 @@ use crate::isa::{Amx, Avx512};
 use crate::simd::{LANES, Simd};
 
 /// Fewer rows than this are multiplied by AVX-512.
-pub(crate) const FEW_ROWS: usize = 8;
+pub(crate) const FEW_ROWS: usize = 5;
 /// Products of tiles in flight.
 const BATCH: usize = 4;
 /// Parts in which what lies ahead of a batch is prefetched: one per product, and one as each is combined.
@@ -50,15 +51,14 @@ struct Weights {
     minima: [[f32; LANES]; BATCH],
 }
 
-/// Exact sums of a batch and tile of rows: by product, `[rows][16 outputs]`, of two steps. Which step is the inner
-/// index, so that no sum read lies 4 KiB from one that is written meanwhile: the machine takes these for the same.
-type Sums = [[[[i32; LANES]; TILE_ROWS]; 2]; BATCH];
+/// Exact sums of one batch and tile of rows: by product, `[rows][16 outputs]`.
+type Sums = [[[i32; LANES]; TILE_ROWS]; BATCH];
 
 /// Some are filled while others are used.
 #[repr(C, align(64))]
 struct Scratch {
     weights: [Weights; LATER + 1],
-    sums: Sums,
+    sums: [Sums; 2],
 }
 
 /// Runs the tile over all rows and panels.
@@ -83,7 +83,7 @@ pub(crate) fn dot<Q: Quants>(proof: Amx, a: Dot<'_>) {
         minima: [[0.0; LANES]; BATCH],
     };
     let mut scratch =
-        Scratch { weights: [weights; LATER + 1], sums: [[[[0; LANES]; TILE_ROWS]; 2]; BATCH] };
+        Scratch { weights: [weights; LATER + 1], sums: [[[[0; LANES]; TILE_ROWS]; BATCH]; 2] };
     let sweep = Sweep {
         tiles: &tiles,
         x: a.x.as_ptr(),
@@ -150,7 +150,7 @@ impl Sweep<'_> {
                 }
                 later = self.next_batch::<Q>(later);
             }
-            self.multiply::<Q>(s, step, &scratch.weights[0], (&mut scratch.sums, 0));
+            self.multiply::<Q>(s, step, &scratch.weights[0], &mut scratch.sums[0]);
             while step.group < self.count {
                 let (next, current) = (self.after::<Q>(step), batch);
                 if next.tile == 0 {
@@ -161,7 +161,7 @@ impl Sweep<'_> {
                         s,
                         next,
                         &scratch.weights[batch],
-                        (&mut scratch.sums, 1 - half),
+                        &mut scratch.sums[1 - half],
                     );
                 }
                 if step.tile == 0 {
@@ -171,7 +171,7 @@ impl Sweep<'_> {
                     }
                     later = self.next_batch::<Q>(later);
                 }
-                self.combine::<Q>(s, step, &scratch.weights[current], (&scratch.sums, half));
+                self.combine::<Q>(s, step, &scratch.weights[current], &scratch.sums[half]);
                 (step, half) = (next, 1 - half);
             }
         }
@@ -200,9 +200,9 @@ impl Sweep<'_> {
         if step.tile > 0 {
             return;
         }
-        let line = |group: usize| group * Q::BYTES / (Q::INPUTS / GROUP * LINE);
-        let first = line(step.group);
-        let lines = line(BATCH / Q::SUMS);
+        let per_block = Q::INPUTS / GROUP * LINE;
+        let first = step.group * Q::BYTES / per_block;
+        let lines = (BATCH / Q::SUMS * Q::BYTES).div_ceil(per_block);
         let ahead = self.ahead::<Q>(step.panel, first * LINE);
         for line in lines * part / PARTS..lines * (part + 1) / PARTS {
             s.prefetch(ahead.wrapping_add(line * LINE));
@@ -271,13 +271,7 @@ impl Sweep<'_> {
     /// # Safety
     /// As [`Self::run`].
     #[inline(always)]
-    unsafe fn multiply<Q: Quants>(
-        &self,
-        s: Avx512,
-        step: Step,
-        weights: &Weights,
-        (to, half): (&mut Sums, usize),
-    ) {
+    unsafe fn multiply<Q: Quants>(&self, s: Avx512, step: Step, weights: &Weights, to: &mut Sums) {
         let inputs = GROUP / Q::SUMS;
         for (product, to) in to.iter_mut().enumerate().take(self.groups::<Q>(step) * Q::SUMS) {
             self.prefetch::<Q>(s, step, product);
@@ -287,7 +281,7 @@ impl Sweep<'_> {
                     self.row(step.tile) * self.x_stride + step.group * GROUP + product * inputs,
                 );
                 let weights = weights.bytes.as_ptr().cast::<u8>().add(product * inputs * LANES);
-                let (x, to) = (x.cast(), to[half].as_mut_ptr().cast());
+                let (x, to) = (x.cast(), to.as_mut_ptr().cast());
                 match product {
                     0 => self.product::<0, 4, 6>(x, weights, to),
                     1 => self.product::<1, 5, 7>(x, weights, to),
@@ -322,13 +316,7 @@ impl Sweep<'_> {
     /// # Safety
     /// As [`Self::run`].
     #[inline(always)]
-    unsafe fn combine<Q: Quants>(
-        &self,
-        s: Avx512,
-        step: Step,
-        weights: &Weights,
-        sums: (&Sums, usize),
-    ) {
+    unsafe fn combine<Q: Quants>(&self, s: Avx512, step: Step, weights: &Weights, sums: &Sums) {
         let mut row = step.tile * self.height - self.row(step.tile);
         // SAFETY: passed on; the rows stay within the tile.
         unsafe {
@@ -353,7 +341,7 @@ impl Sweep<'_> {
         s: Avx512,
         (step, row): (Step, usize),
         weights: &Weights,
-        (sums, half): (&Sums, usize),
+        sums: &Sums,
     ) {
         // SAFETY: the rows and groups are within the extents; arrays of sixteen need the alignment of
         // their element only; the scratch's are aligned to a line.
@@ -374,7 +362,7 @@ impl Sweep<'_> {
                     }
                     let scale = s.load(&weights.scales[product]);
                     for (r, total) in totals.iter_mut().enumerate() {
-                        let exact = _mm512_load_si512(sums[product][half][row + r].as_ptr().cast());
+                        let exact = _mm512_load_si512(sums[product][row + r].as_ptr().cast());
                         let scale = s.mul(scale, s.splat(group(r).scale));
                         *total = s.fma(s.to_float(exact), scale, *total);
                     }
