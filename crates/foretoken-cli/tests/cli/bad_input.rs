@@ -100,7 +100,7 @@ fn drafting_and_machine() {
         generate(&["--draft-width", "65"]),
         generate(&["--draft-min-prob", "nan"]),
         generate(&["--draft-quant", "q2"]),
-        generate(&["--drafter", "medusa"]),
+        refusal(&["generate", "models/foretoken-demo-draft", "-p", "x", "--drafter", "medusa"]),
         generate(&["--medusa-choices", "mc_sim_8b"]),
         generate(&["--medusa-choices", "[[0, 0]]"]),
         generate(&["--medusa-choices", "auto:0"]),
