@@ -36,8 +36,8 @@ pub(crate) struct DraftArgs {
     #[arg(long, value_name = "FORMAT", env = "FORETOKEN_DRAFT_QUANT", value_parser = formats())]
     draft_quant: Option<WeightFormat>,
 
-    /// Most drafted tokens per step; drafters stay below it as they see fit [default: 8; with `medusa`,
-    /// its tree]
+    /// Most drafted tokens per step; drafters stay below it as they see fit [default: 8; with `suffix`
+    /// 16; with `medusa` its tree]
     #[arg(long, value_name = "N", env = "FORETOKEN_DRAFT_TOKENS")]
     draft_tokens: Option<usize>,
 

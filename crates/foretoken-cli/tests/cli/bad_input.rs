@@ -125,9 +125,9 @@ fn drafting_and_machine() {
         refusal_with(&["generate", "-p", "x"], &[("FORETOKEN_TEMPERATURE", "-1")]),
     ];
     insta::assert_snapshot!(cases.join("\n"), @r"
-    2 error: --drafter: unknown drafter `fortune`; known are none, model, lookup, medusa; auto stands alone
+    2 error: --drafter: unknown drafter `fortune`; known are none, model, lookup, suffix, medusa; auto stands alone
     2 error: --drafter: drafter `lookup` is named twice; each can be merged once
-    2 error: --drafter: unknown drafter `auto`; known are none, model, lookup, medusa; auto stands alone
+    2 error: --drafter: unknown drafter `auto`; known are none, model, lookup, suffix, medusa; auto stands alone
     2 error: --draft-tokens: draft tokens is 0; it must be between 1 and 512
     2 error: --draft-tokens: draft tokens is 513; it must be between 1 and 512
     2 error: --draft-width: draft width is 65; it must be between 1 and 64

@@ -11,6 +11,7 @@ mod lookup;
 mod medusa;
 mod model;
 mod none;
+mod suffix;
 
 use foretoken_core::{Accepted, DraftTree, Rule, Sampler, TokenId};
 use foretoken_model::Target;
@@ -18,12 +19,20 @@ use foretoken_model::Target;
 pub(crate) use medusa::{Guesser, Lists, LoadedHeads};
 pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
 pub use model::ModelDrafter;
+pub use suffix::SuffixDrafter;
 
 use crate::{CostCurve, DraftOptions, Error, MedusaOptions};
 
 /// A sequence as its drafters see it. Its number is unique while the sequence is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceKey(pub(crate) u64);
+
+impl SequenceKey {
+    /// A key for a drafter that is driven without an engine.
+    pub fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// How large a draft may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -169,7 +178,8 @@ pub(crate) struct Ceilings {
 }
 
 /// Every drafting method.
-pub const DRAFTERS: &[DrafterInfo] = &[none::INFO, model::INFO, lookup::INFO, medusa::INFO];
+pub const DRAFTERS: &[DrafterInfo] =
+    &[none::INFO, model::INFO, lookup::INFO, suffix::INFO, medusa::INFO];
 
 /// Looks up the methods of a `+`-separated list.
 pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {

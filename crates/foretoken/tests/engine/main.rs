@@ -27,3 +27,4 @@ mod registry;
 mod runs;
 mod sessions;
 mod shipped_heads;
+mod suffix;
