@@ -1,9 +1,9 @@
-//! The built-in demo: a small model and a smaller one that drafts for it.
+//! The built-in demo: a small model, and a smaller one and Medusa heads that draft for it.
 //!
-//! With the feature `demo` both are part of the binary. Without it they are looked for as folders, in
+//! With the feature `demo` all are part of the binary. Without it they are looked for as folders, in
 //! `models` beside the binary and in `./models`.
 
-use foretoken::ModelSource;
+use foretoken::{MedusaSource, ModelSource};
 
 use crate::error::Error;
 
@@ -14,6 +14,7 @@ pub(crate) const DRAFT_NAME: &str = "demo-draft";
 
 const TARGET: &str = "foretoken-demo";
 const DRAFT: &str = "foretoken-demo-draft";
+const HEADS: &str = "foretoken-demo-medusa";
 
 /// The model.
 pub(crate) fn target() -> Result<ModelSource, Error> {
@@ -23,6 +24,11 @@ pub(crate) fn target() -> Result<ModelSource, Error> {
 /// The model that drafts for it.
 pub(crate) fn draft() -> Result<ModelSource, Error> {
     source(DRAFT)
+}
+
+/// The heads that draft for it.
+pub(crate) fn heads() -> Result<MedusaSource, Error> {
+    source(HEADS).map(MedusaSource::Folder)
 }
 
 #[cfg(feature = "demo")]
@@ -43,7 +49,13 @@ fn source(name: &'static str) -> Result<ModelSource, Error> {
     const DRAFT_FILES: &[(&str, &[u8])] = files!("foretoken-demo-draft":
         "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
         "tokenizer_config.json");
-    let files = if name == TARGET { TARGET_FILES } else { DRAFT_FILES };
+    const HEAD_FILES: &[(&str, &[u8])] = files!("foretoken-demo-medusa":
+        "config.json", "medusa_calibration.json", "medusa_lm_head.safetensors");
+    let files = match name {
+        TARGET => TARGET_FILES,
+        DRAFT => DRAFT_FILES,
+        _ => HEAD_FILES,
+    };
     Ok(ModelSource::Embedded { name, files })
 }
 

@@ -170,6 +170,7 @@ impl From<EngineError> for Error {
             | EngineError::NoDraftModel { .. }
             | EngineError::NoMedusaHeads { .. } => "--drafter",
             EngineError::MedusaChoices { .. } => "--medusa-choices",
+            EngineError::DraftHeads { .. } => "--draft-medusa-heads",
             EngineError::EmptyStop => "--stop",
             EngineError::NoTokens => "--max-tokens",
             EngineError::Option { option, .. } => option_flag(option),

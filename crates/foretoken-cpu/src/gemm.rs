@@ -18,7 +18,7 @@
 //! out), against 200 by `vdpbf16ps`.
 //!
 //! The scratch grows to the largest right factor (at most [`RIGHT`] words, unless sums are very long) and is
-//! reused; a product of a size it has seen allocates nothing.
+//! reused; a product of a size and precision it has seen allocates nothing.
 
 use std::ops::Range;
 

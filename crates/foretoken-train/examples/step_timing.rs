@@ -12,7 +12,7 @@ use std::time::Instant;
 use foretoken_cpu::{Write, default_threads};
 use foretoken_model::OutputHead;
 use foretoken_train::{
-    AdamOptions, AdamW, Batch, Compute, CpuOptions, Llama, LlamaShape, Precision, clip,
+    AdamOptions, AdamW, Batch, Compute, CpuOptions, Llama, LlamaShape, Precision, Targets, clip,
 };
 
 const SHAPE: LlamaShape = LlamaShape {
@@ -56,7 +56,11 @@ fn main() {
         let mut marks = vec![Instant::now()];
         model.forward(&mut compute, &batch).expect("the batch is the model's");
         marks.push(Instant::now());
-        let loss = model.language_loss(&mut compute, &batch, Write::Store);
+        let loss = model.language_loss(
+            &mut compute,
+            (Targets::Tokens(batch.targets), batch.weights),
+            Write::Store,
+        );
         marks.push(Instant::now());
         model.backward(&mut compute, &batch);
         marks.push(Instant::now());

@@ -58,7 +58,7 @@ impl Learner for DraftModel {
         target.hidden(batch, hidden)?;
         let targets = Targets::Both(batch.targets, teacher(target, hidden), *share);
         draft.model.forward(compute, batch)?;
-        let loss = draft.model.head_loss(compute, targets, batch.weights, Write::Store);
+        let loss = draft.model.language_loss(compute, (targets, batch.weights), Write::Store);
         draft.model.backward(compute, batch);
         Ok(loss)
     }

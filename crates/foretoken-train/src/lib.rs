@@ -39,10 +39,11 @@ pub use error::TrainError;
 pub use foretoken_cpu::{CpuOptions, Precision, default_threads};
 pub use foretoken_model::HeadPrecision;
 pub use learner::{Learner, Metrics};
-pub use llama::{Llama, LlamaShape, StoredAs};
+pub use llama::{Llama, LlamaOutput, LlamaShape, StoredAs};
 pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
 pub use medusa::{
-    HeadExport, HeadLabels, HeadLayout, Medusa1, MedusaObjective, MedusaParameters, OutputMatrices,
+    HeadExport, HeadLabels, HeadLayout, JointExport, JointOptions, Kept, Medusa1, Medusa2,
+    MedusaObjective, MedusaParameters, OutputMatrices, Ramp,
 };
 pub use optimizer::{AdamOptions, AdamW, CosineSchedule};
 pub use parameters::{Parameter, Parameters, clip};

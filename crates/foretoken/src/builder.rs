@@ -10,9 +10,9 @@ use foretoken_model::{
 };
 use foretoken_tensor::WeightFormat;
 
-use crate::drafters::{self, Drafter, DrafterInfo, LoadedHeads, Needs, Parts, Sight};
+use crate::drafters::{self, DraftModel, Drafter, DrafterInfo, LoadedHeads, Needs, Parts, Sight};
 use crate::engine::State;
-use crate::{CostCurve, Engine, EngineOptions, Error};
+use crate::{CostCurve, Engine, EngineOptions, Error, MedusaOptions};
 
 /// Told a model's name and how many of its matrices are packed.
 type Progress<'a> = &'a mut dyn FnMut(&str, LoadProgress);
@@ -64,7 +64,7 @@ pub(crate) struct Opened {
     target: Box<dyn Target>,
     checkpoint: Checkpoint,
     tokenizer: Tokenizer,
-    draft: Option<Box<dyn Target>>,
+    draft: Option<DraftModel>,
     pub(crate) heads: Option<LoadedHeads>,
     cost: Option<CostCurve>,
     warnings: Vec<String>,
@@ -92,7 +92,11 @@ impl Opened {
                 return Err(Error::Vocabulary { draft, difference: difference.to_string() });
             }
             warnings.extend(named_warnings(&opened.checkpoint));
-            draft = Some(Box::new(opened.model) as Box<dyn Target>);
+            let source = options.draft_heads.clone();
+            let medusa = MedusaOptions { heads: source, ..MedusaOptions::default() };
+            let mut heads = LoadedHeads::load(&opened.model, &opened.checkpoint, &medusa)?;
+            warnings.extend(heads.iter_mut().flat_map(|heads| heads.warnings.drain(..)));
+            draft = Some(DraftModel { model: Box::new(opened.model), heads });
         }
         let mut heads = if needs.contains(&Needs::MedusaHeads) {
             LoadedHeads::load(&target.model, &target.checkpoint, &options.medusa)?

@@ -51,6 +51,15 @@ pub enum Error {
         /// The drafter.
         drafter: &'static str,
     },
+    /// Medusa heads of a draft model that drafts trees.
+    #[error(
+        "heads of a draft model help with chains, not with trees of width {width}; leave them out, or draft with \
+         --draft-width 1"
+    )]
+    DraftHeads {
+        /// Most children of a node.
+        width: usize,
+    },
     /// A choice of guesses that is no tree, or not one of the heads.
     #[error("`{choices}` cannot be drafted: {problem}")]
     MedusaChoices {

@@ -19,6 +19,9 @@ pub struct EngineOptions {
     pub drafter: String,
     /// The draft model.
     pub draft_model: Option<ModelSource>,
+    /// Medusa heads of the draft model, by which it drafts the same chains in fewer passes; only for drafts of
+    /// width 1.
+    pub draft_heads: Option<MedusaSource>,
     /// Ceilings of a draft.
     pub draft: DraftOptions,
     /// Medusa heads and how they are used.
@@ -52,6 +55,7 @@ impl EngineOptions {
             model,
             drafter: "auto".to_owned(),
             draft_model: None,
+            draft_heads: None,
             draft: DraftOptions::default(),
             medusa: MedusaOptions::default(),
             lookahead: None,
@@ -87,6 +91,9 @@ impl EngineOptions {
             }
             (_, _, 0) => out_of("max sequences", 0, "at least 1"),
             _ if self.medusa.vocab == Some(0) => out_of("medusa vocab", 0, "at least 1"),
+            _ if self.draft_heads.is_some() && self.draft.width > 1 => {
+                Err(Error::DraftHeads { width: self.draft.width })
+            }
             _ => self.draft.validate(),
         }
     }

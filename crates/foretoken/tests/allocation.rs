@@ -172,6 +172,8 @@ fn warm_proposing_allocates_nothing(
     write_heads(folder.path());
     let heads = ModelSource::Folder(folder.path().to_owned());
     options.medusa.heads = Some(MedusaSource::Folder(heads));
+    // Heads of a draft model are for chains only.
+    options.draft_heads = options.medusa.heads.clone().filter(|_| width == 1);
     if width > 1 {
         options.medusa.choices = MedusaChoices::parse(&format!("cartesian:{width},2")).unwrap();
         options.medusa.vocab = Some(1000);

@@ -28,12 +28,16 @@ pub(crate) struct DraftArgs {
     #[arg(long, value_name = "MODEL", env = "FORETOKEN_DRAFT_MODEL")]
     draft_model: Option<String>,
 
+    /// Medusa heads trained for the draft model, by which it drafts the same chains in fewer passes
+    #[arg(long, value_name = "HEADS", env = "FORETOKEN_DRAFT_MEDUSA_HEADS")]
+    draft_medusa_heads: Option<String>,
+
     /// Format the draft model's weights run in [default: as stored]
     #[arg(long, value_name = "FORMAT", env = "FORETOKEN_DRAFT_QUANT", value_parser = formats())]
     draft_quant: Option<WeightFormat>,
 
-    /// Most drafted tokens per step; drafters stay below it as they see fit [default: 8; with `medusa`
-    /// and `lookahead`, their trees]
+    /// Most drafted tokens per step; drafters stay below it as they see fit [default: 8; with `suffix`
+    /// 16; with `medusa` and `lookahead`, their trees]
     #[arg(long, value_name = "N", env = "FORETOKEN_DRAFT_TOKENS")]
     draft_tokens: Option<usize>,
 
@@ -114,19 +118,44 @@ impl DraftArgs {
             None if model == demo::NAME => Some(demo::draft()?),
             None => None,
         };
+        options.draft_heads = self.draft_heads(options.draft_model.is_some())?;
+        let drafts_with_heads = self.drafts_with("medusa");
         options.medusa = MedusaOptions {
-            heads: self.medusa_heads.as_deref().map(medusa_heads).transpose()?,
+            heads: match &self.medusa_heads {
+                Some(heads) => Some(medusa_heads(heads)?),
+                None if model == demo::NAME && drafts_with_heads => Some(demo::heads()?),
+                None => None,
+            },
             choices: MedusaChoices::parse(&self.medusa_choices)?,
             vocab: self.medusa_vocab,
         };
         options.lookahead = self.lookahead.as_deref().map(LookaheadShape::parse).transpose()?;
-        let drafts_with = |method| self.drafter.split('+').any(|name| name == method);
         let open_tree = options.medusa.choices.nodes().or(self.draft_tokens).is_none();
-        let open_window = options.lookahead.is_none();
-        if drafts_with("medusa") && open_tree || drafts_with("lookahead") && open_window {
+        let open_window = self.drafts_with("lookahead") && options.lookahead.is_none();
+        if drafts_with_heads && open_tree || open_window {
             options.cost = crate::engine::measure_cost();
         }
         Ok(())
+    }
+
+    /// The heads of the draft model; those that nobody would use are refused.
+    fn draft_heads(&self, draft_model: bool) -> Result<Option<MedusaSource>, Error> {
+        const FLAG: &str = "--draft-medusa-heads";
+        let Some(heads) = &self.draft_medusa_heads else { return Ok(None) };
+        let uses = |name| name == "model" || name == "auto" && draft_model;
+        if !self.drafter.split(['+', ',']).any(uses) {
+            let cause = format!(
+                "no draft model drafts with --drafter {}; leave the heads out, or draft with --drafter model",
+                self.drafter
+            );
+            return Err(Error::flag(FLAG, cause));
+        }
+        crate::engine::resolve_heads(heads).map(Some).map_err(|cause| cause.context(FLAG))
+    }
+
+    /// Whether a method is among the drafters.
+    fn drafts_with(&self, method: &str) -> bool {
+        self.drafter.split([',', '+']).any(|name| name == method)
     }
 
     /// The drafters of a list, those that draft nothing left out unless there are no others.

@@ -4,6 +4,7 @@ mod base;
 mod calibrate;
 mod continuations;
 mod draft;
+mod joint;
 mod medusa;
 mod plot;
 mod session;

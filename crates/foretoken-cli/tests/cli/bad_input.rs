@@ -100,7 +100,7 @@ fn drafting_and_machine() {
         generate(&["--draft-width", "65"]),
         generate(&["--draft-min-prob", "nan"]),
         generate(&["--draft-quant", "q2"]),
-        generate(&["--drafter", "medusa"]),
+        refusal(&["generate", "models/foretoken-demo-draft", "-p", "x", "--drafter", "medusa"]),
         generate(&["--medusa-choices", "mc_sim_8b"]),
         generate(&["--medusa-choices", "[[0, 0]]"]),
         generate(&["--medusa-choices", "auto:0"]),
@@ -109,6 +109,10 @@ fn drafting_and_machine() {
         generate(&["--lookahead", "7,5"]),
         generate(&["--drafter", "medusa", "--medusa-heads", "docs"]),
         generate(&["--drafter", "medusa", "--medusa-heads", "testdata/medusa/v01"]),
+        generate(&["--draft-medusa-heads", "nowhere"]),
+        generate(&["--draft-medusa-heads", "testdata/medusa/v01"]),
+        generate(&["--draft-medusa-heads", "testdata/medusa/v01", "--draft-width", "2"]),
+        generate(&["--draft-medusa-heads", "testdata/medusa/v01", "--drafter", "lookup"]),
         generate(&["--acceptance", "sometimes"]),
         generate(&["--acceptance", "typical", "--typical-threshold", "2"]),
         generate(&["--quant", "int8"]),
@@ -122,9 +126,9 @@ fn drafting_and_machine() {
         refusal_with(&["generate", "-p", "x"], &[("FORETOKEN_TEMPERATURE", "-1")]),
     ];
     insta::assert_snapshot!(cases.join("\n"), @r"
-    2 error: --drafter: unknown drafter `fortune`; known are none, model, lookup, medusa, lookahead, jacobi; auto stands alone
+    2 error: --drafter: unknown drafter `fortune`; known are none, model, lookup, suffix, medusa, lookahead, jacobi; auto stands alone
     2 error: --drafter: drafter `lookup` is named twice; each can be merged once
-    2 error: --drafter: unknown drafter `auto`; known are none, model, lookup, medusa, lookahead, jacobi; auto stands alone
+    2 error: --drafter: unknown drafter `auto`; known are none, model, lookup, suffix, medusa, lookahead, jacobi; auto stands alone
     2 error: --draft-tokens: draft tokens is 0; it must be between 1 and 512
     2 error: --draft-tokens: draft tokens is 513; it must be between 1 and 512
     2 error: --draft-width: draft width is 65; it must be between 1 and 64
@@ -139,6 +143,10 @@ fn drafting_and_machine() {
     2 error: --lookahead: lookahead is 7,5; it must be W,N,G such as 7,5,7: a window of at most 64 columns, n-grams of 2 to 16 tokens, 1 to 64 guesses, and no more than 512 nodes in all
     1 error: `docs`: it holds no Medusa head; name a folder with medusa_lm_head.safetensors, medusa_lm_head.pt or model.safetensors, or such a file itself
     1 error: `testdata/medusa/v01`: the heads are for a hidden size of 8 (tensor `0.0.linear.weight`) where the model has 384; use heads trained for this model
+    1 error: --draft-medusa-heads: model `nowhere` is neither a folder, a .gguf file nor a hub id in the local cache (no cache folder is known); check the path or download it first
+    1 error: `testdata/medusa/v01`: the heads are for a hidden size of 8 (tensor `0.0.linear.weight`) where the model has 128; use heads trained for this model
+    2 error: --draft-medusa-heads: heads of a draft model help with chains, not with trees of width 2; leave them out, or draft with --draft-width 1
+    2 error: --draft-medusa-heads: no draft model drafts with --drafter lookup; leave the heads out, or draft with --drafter model
     2 error: invalid value 'sometimes' for '--acceptance <RULE>' [possible values: coupled, rejection, typical]; see --help
     2 error: --typical-threshold and --typical-alpha: typical acceptance is 2 with 0.3; it must be a threshold in (0, 1] and a positive alpha
     2 error: invalid value 'int8' for '--quant <FORMAT>' [possible values: f32, f16, bf16, q8_0, q4_0]; see --help

@@ -74,10 +74,34 @@ fn continuations_are_made_once() {
 }
 
 #[test]
+fn a_model_and_its_heads_are_one_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let more = ["--joint", "--stage-one", "0.5", "--heads", "2", "--json"];
+    let made = json(&words(&arguments(folder.path(), "both", &more)));
+    let measured = |name: &str| made["validation"][name].as_f64().expect(name);
+    assert!(measured("base perplexity") > 1.0 && measured("base KL") > 0.0, "{made}");
+    let both = folder.path().join("both").display().to_string();
+    let generate = ["generate", &both, "-p", "The cat", "--max-tokens", "12", "--temperature", "0"];
+    let generate = |more: &[&str]| {
+        let made = foretoken(&[&generate[..], more].concat());
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        made.stdout
+    };
+    let drafted = generate(&["--drafter", "medusa", "--medusa-heads", &both]);
+    assert_eq!(drafted, generate(&["--drafter", "none"]));
+
+    // Another method's checkpoint is another run's.
+    let other = foretoken(&words(&arguments(folder.path(), "both", &["--heads", "2"])));
+    let last = other.stderr.lines().last().unwrap_or_default();
+    assert_eq!(other.code, Some(1));
+    assert!(last.contains("its method is medusa-2, not medusa; "), "{last}");
+}
+
+#[test]
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let heads = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/medusa/v01");
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 9] = [
         (
             &["--decay", "0"],
             "2 error: invalid value '0' for '--decay <X>': write a number above 0 and at most 1, such as 0.8; \
@@ -93,6 +117,21 @@ fn mistakes_are_named() {
         ),
         (&["--temperature", "1"], "2 error: the following required arguments were not provided: "),
         (&["--from", heads], "1 error: --from: "),
+        (&["--keep", "ce"], "2 error: the following required arguments were not provided: --joint"),
+        (
+            &["--joint", "--stage-one", "1.5"],
+            "2 error: invalid value '1.5' for '--stage-one <SHARE>': write a number from 0 to 1, such as 0.5; \
+             see --help",
+        ),
+        (
+            &["--joint", "--backbone-rate", "0"],
+            "2 error: invalid value '0' for '--backbone-rate <RATE>': write a number above 0, such as 0.2 or \
+             1e-4; see --help",
+        ),
+        (
+            &["--joint", "--layout", "published"],
+            "2 error: the argument '--joint' cannot be used with '--layout <LAYOUT>'; see --help",
+        ),
     ];
     for (more, wanted) in cases {
         let message = refusal(&words(&arguments(folder.path(), "out", more)));

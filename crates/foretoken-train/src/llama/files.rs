@@ -32,6 +32,15 @@ const SETTINGS: &[&str] = &["generation_config.json", "config.json"];
 /// The keys of these that are kept.
 const KEPT: &[&str] = &["bos_token_id", "eos_token_id", "pad_token_id"];
 
+/// What a folder holds beside the model's own.
+#[derive(Debug, Default)]
+pub(crate) struct Beside<'a> {
+    /// Entries of the configuration.
+    pub(crate) config: Vec<(&'static str, Value)>,
+    /// Tensors by name.
+    pub(crate) tensors: Vec<(String, &'a Parameter)>,
+}
+
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StoredAs {
@@ -82,6 +91,17 @@ impl Llama {
         stored: StoredAs,
         source: Option<&ModelSource>,
     ) -> Result<(), TrainError> {
+        self.save_with(folder, stored, source, &Beside::default())
+    }
+
+    /// As [`Self::save`], with more in the configuration and among the tensors.
+    pub(crate) fn save_with(
+        &self,
+        folder: &Path,
+        stored: StoredAs,
+        source: Option<&ModelSource>,
+        beside: &Beside<'_>,
+    ) -> Result<(), TrainError> {
         fs::create_dir_all(folder).map_err(file(folder))?;
         let mut config = self.config(stored);
         if let Some(source) = source {
@@ -98,24 +118,33 @@ impl Llama {
                 fs::write(&path, bytes).map_err(file(&path))?;
             }
         }
+        let more = beside.config.iter();
+        config.extend(more.map(|(key, value)| ((*key).to_owned(), value.clone())));
         let path = folder.join("config.json");
         let text = format!("{:#}\n", Value::Object(config));
         fs::write(&path, text).map_err(file(&path))?;
-        self.save_weights(&folder.join("model.safetensors"), stored)
+        self.save_weights(&folder.join("model.safetensors"), stored, beside)
     }
 
-    fn save_weights(&self, path: &Path, stored: StoredAs) -> Result<(), TrainError> {
+    fn save_weights(
+        &self,
+        path: &Path,
+        stored: StoredAs,
+        beside: &Beside<'_>,
+    ) -> Result<(), TrainError> {
         let weights = |cause| TrainError::Weights { file: path.to_owned(), cause };
         let dtype = match stored {
             StoredAs::F32 => Dtype::F32,
             StoredAs::Bf16 => Dtype::BF16,
         };
-        let parameters = self.parameters.as_slice();
-        let bytes: Vec<Vec<u8>> = parameters.iter().map(|p| bytes(&p.values, stored)).collect();
+        let own = self.parameters.as_slice().iter().map(|parameter| (&parameter.name, parameter));
+        let beside = beside.tensors.iter().map(|(name, parameter)| (name, *parameter));
+        let tensors: Vec<_> = own.chain(beside).collect();
+        let bytes: Vec<_> = tensors.iter().map(|(_, p)| bytes(&p.values, stored)).collect();
         let mut views = Vec::new();
-        for (parameter, bytes) in parameters.iter().zip(&bytes) {
+        for ((name, parameter), bytes) in tensors.into_iter().zip(&bytes) {
             let view = TensorView::new(dtype, parameter.shape.clone(), bytes).map_err(weights)?;
-            views.push((&parameter.name, view));
+            views.push((name, view));
         }
         // transformers asks for this key.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);

@@ -1,7 +1,7 @@
 //! A trainable Llama: parameters, activations and the passes over its layers.
 //!
 //! A step is `forward`, `language_loss`, `backward`. Heads that are trained beside the model read
-//! [`Llama::hidden`] between them and may add to the gradient there.
+//! [`Llama::output`] between them and may add to the gradients there.
 
 mod files;
 mod initial;
@@ -11,6 +11,7 @@ mod shape;
 use foretoken_cpu::Write;
 use foretoken_model::{OutputHead, Rope as RopeSpec, RopeScaling};
 
+pub(crate) use files::Beside;
 pub use files::StoredAs;
 pub use shape::LlamaShape;
 
@@ -30,6 +31,17 @@ pub struct Llama {
     pub parameters: Parameters,
     activations: Option<Activations>,
     loss: LossScratch,
+}
+
+/// What heads beside a model read of it, and where their gradients go.
+#[derive(Debug)]
+pub struct LlamaOutput<'a> {
+    /// The hidden states of the last forward pass, `[tokens][hidden]`, behind the final norm.
+    pub hidden: &'a [f32],
+    /// The loss's gradient by them, which [`Llama::backward`] reads.
+    pub d_hidden: &'a mut [f32],
+    /// The output matrix, `[vocab][hidden]`.
+    pub head: &'a mut Parameter,
 }
 
 /// Buffers of batches of one shape.
@@ -65,7 +77,8 @@ impl Llama {
     /// If the batch is none of this model.
     pub fn step(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError> {
         self.forward(compute, batch)?;
-        let loss = self.language_loss(compute, batch, Write::Store);
+        let targets = Targets::Tokens(batch.targets);
+        let loss = self.language_loss(compute, (targets, batch.weights), Write::Store);
         self.backward(compute, batch);
         Ok(loss)
     }
@@ -145,14 +158,15 @@ impl Llama {
         Ok(())
     }
 
-    /// The hidden states of the last forward pass, `[tokens][hidden]`, behind the final norm, and the loss's
-    /// gradient by them, which [`Self::backward`] reads.
+    /// What heads read of the last forward pass.
     ///
     /// # Panics
     /// If there was no forward pass.
-    pub fn hidden(&mut self) -> (&[f32], &mut [f32]) {
+    pub fn output(&mut self) -> LlamaOutput<'_> {
+        let head = self.head_index();
         let a = self.activations.as_mut().expect("a forward pass has run");
-        (&a.hidden, &mut a.d_hidden)
+        let head = &mut self.parameters.as_mut_slice()[head];
+        LlamaOutput { hidden: &a.hidden, d_hidden: &mut a.d_hidden, head }
     }
 
     /// The output matrix, `[vocab][hidden]`.
@@ -160,21 +174,15 @@ impl Llama {
         &self.parameters.as_slice()[self.head_index()]
     }
 
-    /// The loss of the batch of the last forward pass. Adds the gradient of the output matrix, and writes or
-    /// adds that of the hidden states.
+    /// The loss of the last forward pass by these targets and what they count, one per token. Adds the gradient of
+    /// the output matrix, and writes or adds that of the hidden states.
     ///
     /// # Panics
-    /// If there was no forward pass of a batch of this size.
-    pub fn language_loss(&mut self, compute: &mut Compute, batch: &Batch<'_>, write: Write) -> f64 {
-        self.head_loss(compute, Targets::Tokens(batch.targets), batch.weights, write)
-    }
-
-    /// The same of any targets, one per token of the batch.
-    pub(crate) fn head_loss(
+    /// If there was no forward pass of so many tokens.
+    pub fn language_loss(
         &mut self,
         compute: &mut Compute,
-        targets: Targets<'_>,
-        weights: &[f32],
+        (targets, weights): (Targets<'_>, &[f32]),
         write: Write,
     ) -> f64 {
         let head = self.head_index();

@@ -4,17 +4,13 @@ use std::path::Path;
 
 use super::loss::{HeadStates, HeadsLoss, MedusaObjective};
 use super::parameters::{HeadExport, MedusaParameters};
-use super::rates::PathRates;
 use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
 use crate::learner::{Learner, Metrics};
-use crate::loss::{LossScratch, Teacher};
+use crate::loss::Teacher;
 use crate::parameters::Parameters;
 use crate::teacher::FrozenTarget;
-
-/// Nodes of the tree whose tokens per step are reported, the root aside: those of the published trees.
-const NODES: usize = 63;
 
 /// Heads and the model they are for.
 pub struct Medusa1 {
@@ -24,8 +20,6 @@ pub struct Medusa1 {
     export: HeadExport,
     loss: HeadsLoss,
     hidden: Vec<f32>,
-    /// Of the evaluation under way.
-    rates: PathRates,
 }
 
 impl Medusa1 {
@@ -36,8 +30,8 @@ impl Medusa1 {
         objective: MedusaObjective,
         export: HeadExport,
     ) -> Self {
-        let (loss, hidden, rates) = <_>::default();
-        Self { target, heads, objective, export, loss, hidden, rates }
+        let (loss, hidden) = <_>::default();
+        Self { target, heads, objective, export, loss, hidden }
     }
 
     /// The heads as they are now.
@@ -49,7 +43,8 @@ impl Medusa1 {
 /// What heads on this model read and learn from.
 fn states<'a>(target: &'a FrozenTarget, hidden: &'a [f32]) -> HeadStates<'a> {
     let (head, width) = (target.head(), target.spec().hidden);
-    HeadStates { hidden, head, teacher: Teacher { hidden, head, width } }
+    let teacher = Teacher { hidden, head, width };
+    HeadStates { hidden, head, teacher, scale: 1.0, gradient: None }
 }
 
 impl Learner for Medusa1 {
@@ -62,14 +57,14 @@ impl Learner for Medusa1 {
     }
 
     fn begin_step(&mut self, _: u64, _: u64) {
-        self.rates = PathRates::default();
+        self.loss.begin();
     }
 
     fn step(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError> {
         let Self { target, heads, objective, loss, hidden, .. } = self;
         target.hidden(batch, hidden)?;
         let states = states(target, hidden);
-        Ok(loss.step(compute, heads, (*objective, &states), batch))
+        Ok(loss.step(compute, heads, (*objective, states), batch))
     }
 
     fn evaluate(
@@ -78,15 +73,10 @@ impl Learner for Medusa1 {
         batch: &Batch<'_>,
         metrics: &mut Metrics,
     ) -> Result<(), TrainError> {
-        let Self { target, heads, objective, loss, hidden, rates, .. } = self;
+        let Self { target, heads, objective, loss, hidden, .. } = self;
         target.hidden(batch, hidden)?;
         let states = states(target, hidden);
-        for ranks in loss.evaluate(compute, heads, (*objective, &states), batch, metrics) {
-            rates.add(&ranks);
-        }
-        if let Some(tokens) = rates.tokens_per_step(NODES) {
-            metrics.set("tokens per step", tokens);
-        }
+        loss.evaluate(compute, heads, (*objective, states), batch, metrics);
         Ok(())
     }
 
@@ -95,8 +85,6 @@ impl Learner for Medusa1 {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        // The model's states, those gathered for a head and for its labels, two gradients, and the stream.
-        let rows = 5 + 2 * self.heads.shape().blocks;
-        tokens * rows * self.heads.shape().hidden * size_of::<f32>() + LossScratch::BYTES
+        self.heads.step_bytes(tokens)
     }
 }

@@ -8,12 +8,16 @@ use foretoken_cpu::Write;
 
 use super::parameters::MedusaParameters;
 use super::passes::BlockPasses;
+use super::rates::PathRates;
 use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::learner::Metrics;
 use crate::loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
-use crate::operators::gather;
+use crate::operators::{gather, gather_backward};
 use crate::parameters::Parameter;
+
+/// Nodes of the tree whose tokens per step are reported, the root aside: those of the published trees.
+const NODES: usize = 63;
 
 /// What heads learn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,6 +54,18 @@ pub(super) struct HeadStates<'a> {
     pub(super) head: &'a [f32],
     /// The distributions to learn.
     pub(super) teacher: Teacher<'a>,
+    /// What the loss of all heads counts.
+    pub(super) scale: f32,
+    /// Of a model that is trained with its heads.
+    pub(super) gradient: Option<StatesGradient<'a>>,
+}
+
+/// Where the gradients by what heads read go; both are added to.
+pub(super) struct StatesGradient<'a> {
+    /// `[tokens][width]`.
+    pub(super) hidden: &'a mut [f32],
+    /// Of the model's output matrix.
+    pub(super) head: &'a mut [f32],
 }
 
 /// The loss of heads, with the memory of its passes.
@@ -60,20 +76,27 @@ pub(super) struct HeadsLoss {
     /// The teacher's states at the labelled rows' labels.
     teacher: Vec<f32>,
     scratch: LossScratch,
+    /// Of the evaluation under way.
+    rates: PathRates,
 }
 
 impl HeadsLoss {
+    /// Begins another evaluation.
+    pub(super) fn begin(&mut self) {
+        self.rates = PathRates::default();
+    }
+
     /// Computes the loss and adds its gradients to the heads'.
     pub(super) fn step(
         &mut self,
         compute: &mut Compute,
         heads: &mut MedusaParameters,
-        (objective, states): (MedusaObjective, &HeadStates<'_>),
+        (objective, mut states): (MedusaObjective, HeadStates<'_>),
         batch: &Batch<'_>,
     ) -> f64 {
-        let Self { labelled, passes, teacher, scratch } = self;
+        let Self { labelled, passes, teacher, scratch, .. } = self;
         let width = heads.shape().hidden;
-        let (mut sum, mut scale) = (0.0, 1.0);
+        let (mut sum, mut scale) = (0.0, states.scale);
         for index in 0..heads.shape().count {
             let mut head = heads.head_mut(index);
             labelled.select(batch, index, scale);
@@ -92,31 +115,33 @@ impl HeadsLoss {
             };
             let (output, gradient) = match &mut head.output {
                 Some(Parameter { values, gradient, .. }) => (&values[..], Some(&mut gradient[..])),
-                None => (states.head, None),
+                None => (states.head, states.gradient.as_mut().map(|to| &mut *to.head)),
             };
             let (hidden, d) = passes.output();
             let weights = &labelled.weights;
             let loss = HeadLoss { hidden, head: output, width, targets, weights };
             let to = HeadGradient { hidden: (d, Write::Store), head: gradient };
             sum += loss.backward(compute, scratch, to);
-            passes.backward(compute, &mut head);
+            let d = passes.backward(compute, &mut head);
+            if let Some(to) = &mut states.gradient {
+                gather_backward(compute, to.hidden, width, &labelled.rows, d);
+            }
         }
         sum
     }
 
-    /// Adds what each head knows of the text to `metrics`; returns the ranks that the heads gave to it where all
-    /// have a label.
+    /// Adds what each head knows of the text to `metrics`, and what the best tree would yield.
     pub(super) fn evaluate(
         &mut self,
         compute: &mut Compute,
         heads: &mut MedusaParameters,
-        (objective, states): (MedusaObjective, &HeadStates<'_>),
+        (objective, states): (MedusaObjective, HeadStates<'_>),
         batch: &Batch<'_>,
         metrics: &mut Metrics,
-    ) -> Vec<Vec<u32>> {
-        let Self { labelled, passes, scratch, .. } = self;
+    ) {
+        let Self { labelled, passes, scratch, rates, .. } = self;
         let (count, width) = (heads.shape().count, heads.shape().hidden);
-        let mut scale = 1.0;
+        let mut scale = states.scale;
         metrics.add("loss", 0.0, batch.weights.iter().map(|weight| f64::from(*weight)).sum());
         let mut ranks = vec![Vec::with_capacity(count); batch.tokens.len()];
         for index in 0..count {
@@ -139,8 +164,10 @@ impl HeadsLoss {
                 ranks[*row as usize].push(rank);
             }
         }
-        ranks.retain(|ranks| ranks.len() == count);
-        ranks
+        ranks.iter().filter(|ranks| ranks.len() == count).for_each(|ranks| rates.add(ranks));
+        if let Some(tokens) = rates.tokens_per_step(NODES) {
+            metrics.set("tokens per step", tokens);
+        }
     }
 }
 

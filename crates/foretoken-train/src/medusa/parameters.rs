@@ -8,8 +8,11 @@ use foretoken_model::{
     ModelSpec,
 };
 use foretoken_tensor::MatrixView;
+use serde_json::json;
 
 use crate::error::TrainError;
+use crate::llama::Beside;
+use crate::loss::LossScratch;
 use crate::parameters::{Parameter, Parameters};
 
 /// Heads that are trained.
@@ -123,6 +126,22 @@ impl MedusaParameters {
             HeadLayout::Published => files.write_published(folder, values),
             HeadLayout::Vllm => files.write_vllm(folder, values),
         }?)
+    }
+
+    /// The heads as a model's folder holds them among its tensors (Medusa-2).
+    pub(super) fn in_model(&self) -> Beside<'_> {
+        let MedusaShape { count, blocks, .. } = self.shape;
+        let config = vec![("medusa_num_heads", json!(count)), ("medusa_num_layers", json!(blocks))];
+        let names =
+            self.shape.tensors().map(|tensor| self.shape.name(MedusaLayout::InModel, tensor));
+        Beside { config, tensors: names.zip(self.parameters.as_slice()).collect() }
+    }
+
+    /// Bytes of memory that steps on so many tokens need beside the parameters.
+    pub(super) fn step_bytes(&self, tokens: usize) -> usize {
+        // The model's states, those gathered for a head and for its labels, two gradients, and the stream.
+        let rows = 5 + 2 * self.shape.blocks;
+        tokens * rows * self.shape.hidden * size_of::<f32>() + LossScratch::BYTES
     }
 
     /// Parameters of a block.

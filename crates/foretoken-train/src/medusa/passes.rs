@@ -46,8 +46,12 @@ impl BlockPasses {
         (self.stream.last().map_or(&[], |last| last), &mut self.d)
     }
 
-    /// Adds the gradients of the blocks, from that of the output, once per forward pass.
-    pub(super) fn backward(&mut self, compute: &mut Compute, head: &mut HeadParameters<'_>) {
+    /// Adds the gradients of the blocks, from that of the output, once per forward pass. Returns that of the rows.
+    pub(super) fn backward(
+        &mut self,
+        compute: &mut Compute,
+        head: &mut HeadParameters<'_>,
+    ) -> &[f32] {
         let Self { stream, inner, d, dx } = self;
         let inputs = head.width;
         for ((weight, bias), (x, inner)) in head.blocks().zip(stream.iter().zip(inner)).rev() {
@@ -63,5 +67,6 @@ impl BlockPasses {
             block.backward(compute, (x, inner), d, to);
             std::mem::swap(d, dx);
         }
+        d
     }
 }

@@ -6,6 +6,7 @@
 
 mod attention;
 mod check;
+mod joint;
 mod losses;
 mod medusa;
 mod operators;

@@ -80,7 +80,7 @@ fn states_are_those_of_the_trainable_model() {
     let (mut model, mut states) = (golden.model(), Vec::new());
     model.forward(&mut compute, &golden.batch()).expect("a good batch");
     target(&compute).hidden(&golden.batch(), &mut states).expect("a good batch");
-    assert!(distance(&states, model.hidden().0) < 1e-5);
+    assert!(distance(&states, model.output().hidden) < 1e-5);
 }
 
 /// More documents and rows than one pass takes, with a document that two passes share.

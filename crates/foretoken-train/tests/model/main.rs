@@ -4,5 +4,6 @@ mod draft;
 mod files;
 mod goldens;
 mod heads;
+mod joint;
 mod laws;
 mod support;

@@ -192,7 +192,7 @@ impl Drafter for Recorder {
         self.heads.forward();
         for (row, task) in tasks.iter_mut().filter(known).enumerate() {
             let Some(open) = self.open.get_mut(&task.key) else { continue };
-            self.lists.rank((self.heads.as_ref(), row), task, &self.lengths);
+            self.lists.rank((self.heads.as_ref(), row), task, &[], &self.lengths);
             let ranked = (1..=self.lengths.len() as u32).map(|depth| self.lists.tokens(depth));
             open.guesses.push_back(Guesses { position: task.text.len(), ranked: ranked.collect() });
         }

@@ -15,20 +15,30 @@ mod medusa;
 mod model;
 mod none;
 mod scatter;
+mod suffix;
 
 use foretoken_core::{Accepted, DraftTree, NodeId, Rule, Sampler, TokenId};
 use foretoken_model::Target;
 
 pub use choices::Choices;
 pub use lookahead::LookaheadShape;
-pub(crate) use medusa::{Lists, LoadedHeads};
+pub(crate) use medusa::{Guesser, Lists, LoadedHeads};
 pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
+pub use model::ModelDrafter;
+pub use suffix::SuffixDrafter;
 
 use crate::{CostCurve, DraftOptions, EngineOptions, Error, MedusaOptions};
 
 /// A sequence as its drafters see it. Its number is unique while the sequence is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceKey(pub(crate) u64);
+
+impl SequenceKey {
+    /// A key for a drafter that is driven without an engine.
+    pub fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// How large a draft may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -173,7 +183,7 @@ pub(crate) struct Parts<'a> {
     /// Most drafted tokens, where the caller chose.
     pub(crate) tokens: Option<usize>,
     /// The draft model, where one is needed.
-    pub(crate) model: Option<Box<dyn Target>>,
+    pub(crate) model: Option<DraftModel>,
     /// The heads, where they are needed.
     pub(crate) heads: Option<LoadedHeads>,
     /// How heads are used.
@@ -188,6 +198,13 @@ pub(crate) struct Parts<'a> {
     pub(crate) vocab: usize,
 }
 
+/// A model that drafts.
+pub(crate) struct DraftModel {
+    pub(crate) model: Box<dyn Target>,
+    /// Medusa heads of its own.
+    pub(crate) heads: Option<LoadedHeads>,
+}
+
 /// Ceilings of a method's drafts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ceilings {
@@ -200,8 +217,15 @@ pub(crate) struct Ceilings {
 }
 
 /// Every drafting method.
-pub const DRAFTERS: &[DrafterInfo] =
-    &[none::INFO, model::INFO, lookup::INFO, medusa::INFO, lookahead::INFO, jacobi::INFO];
+pub const DRAFTERS: &[DrafterInfo] = &[
+    none::INFO,
+    model::INFO,
+    lookup::INFO,
+    suffix::INFO,
+    medusa::INFO,
+    lookahead::INFO,
+    jacobi::INFO,
+];
 
 /// The child of a node with a token, whatever its role.
 fn child(tree: &DraftTree, node: NodeId, token: TokenId) -> Option<NodeId> {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::models::VOCAB;
 use crate::oracle::Dice;
-use crate::plain::{Text, bits};
+use crate::plain::{Plain, Text, bits};
 
 /// Where the logits of heads come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +53,23 @@ pub(crate) enum Flaw {
     Depth(u32),
 }
 
+/// What heads that know texts make of a hidden state that is none of theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stranger {
+    /// It is a fault: all states are those of plain decoding.
+    Fault,
+    /// A draft has left the text; nothing is known.
+    Unknown,
+}
+
 /// Heads that know what plain decoding writes after each of its hidden states, bit for bit.
 pub(crate) struct KnowingHeads {
     /// By hidden state, the tokens from two places on.
     ahead: HashMap<Vec<u32>, Vec<TokenId>>,
     count: usize,
+    vocab: usize,
     flaw: Flaw,
+    stranger: Stranger,
     dice: Dice,
     /// By row of the batch, per head.
     rows: Vec<Vec<Vec<f32>>>,
@@ -70,14 +81,38 @@ impl KnowingHeads {
             let states = text.hidden.iter().zip(text.prompt + 1..);
             states.map(|(state, next)| (state.clone(), text.tokens[next..].to_vec()))
         });
-        Self { ahead: states.collect(), count, flaw, dice: Dice(17), rows: Vec::new() }
+        Self {
+            ahead: states.collect(),
+            count,
+            vocab: VOCAB,
+            flaw,
+            stranger: Stranger::Fault,
+            dice: Dice(17),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Heads of a draft that know what its target writes: by state of the draft behind each token of each
+    /// text, the text from two places on.
+    pub(crate) fn of_a_draft<'a>(
+        draft: &mut Plain,
+        texts: impl Iterator<Item = &'a Text>,
+        (vocab, flaw): (usize, Flaw),
+    ) -> Self {
+        let states = texts.flat_map(|text| {
+            let states = draft.states(&text.tokens[..text.tokens.len() - 2]).into_iter();
+            states.zip(2..).map(|(state, next)| (state, text.tokens[next..].to_vec()))
+        });
+        let ahead = states.collect();
+        Self { ahead, vocab, stranger: Stranger::Unknown, ..Self::new([].into_iter(), 4, flaw) }
     }
 
     /// Logits so far apart that neither noise nor penalties change their order.
     fn guess(&mut self, depth: u32, right: Option<&TokenId>) -> Vec<f32> {
-        let mut logits = vec![0.0; VOCAB];
+        let vocab = self.vocab;
+        let mut logits = vec![0.0; vocab];
         for (token, logit) in logits.iter_mut().enumerate() {
-            *logit = (token * 37 % VOCAB) as f32 / 10.0;
+            *logit = (token * 37 % vocab) as f32 / 10.0;
         }
         let Some(&right) = right else { return logits };
         let (wrong, rank) = match self.flaw {
@@ -90,7 +125,7 @@ impl KnowingHeads {
             logits[right as usize] = 1e3;
         }
         for before in 1..=rank {
-            logits[(right as usize + before) % VOCAB] = 1e4 * 10f32.powi(before as i32);
+            logits[(right as usize + before) % vocab] = 1e4 * 10f32.powi(before as i32);
         }
         logits
     }
@@ -111,7 +146,9 @@ impl Heads for KnowingHeads {
 
     fn add(&mut self, hidden: &[f32]) -> usize {
         let ahead = self.ahead.get(&bits(hidden)).cloned();
-        let ahead = ahead.expect("the state is one of plain decoding, at a position of its text");
+        let known = ahead.is_some() || self.stranger == Stranger::Unknown;
+        assert!(known, "the state is one of plain decoding, at a position of its text");
+        let ahead = ahead.unwrap_or_default();
         let rows = (1..=self.count as u32)
             .map(|depth| self.guess(depth, ahead.get(depth as usize - 1)))
             .collect();

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use foretoken::{Checkpoint, ModelSource, OpenOptions, SamplingParams, Target, TokenId};
-use foretoken_core::{DraftTree, Noise, Sampler};
+use foretoken_core::{DraftTree, MAX_NODES, NodeId, Noise, Sampler};
 use foretoken_cpu::{CpuBackend, CpuOptions};
 use foretoken_model::{KvPosition, LoadOptions, Model, SequenceId, Wants};
 
@@ -35,19 +35,25 @@ impl Text {
     }
 }
 
+/// A model of its own, with room for three sequences of a context.
+pub(crate) fn load(source: &ModelSource, domain: Domain, context: usize) -> Model<CpuBackend> {
+    let cpu = CpuOptions { threads: NonZeroUsize::MIN, isa: domain.isa };
+    let checkpoint = Checkpoint::open(source, &OpenOptions::default()).unwrap();
+    let load = LoadOptions {
+        format: Some(domain.format),
+        kv_type: Some(domain.kv),
+        context: Some(context),
+        cache_positions: Some(3 * (context + MAX_NODES)),
+        ..LoadOptions::default()
+    };
+    let backend = Arc::new(CpuBackend::new(cpu));
+    Model::load(backend, &checkpoint, load, &mut |_| {}).unwrap()
+}
+
 impl Plain {
     pub(crate) fn new(source: &ModelSource, domain: Domain) -> Self {
-        let cpu = CpuOptions { threads: NonZeroUsize::MIN, isa: domain.isa };
-        let checkpoint = Checkpoint::open(source, &OpenOptions::default()).unwrap();
-        let load = LoadOptions {
-            format: Some(domain.format),
-            kv_type: Some(domain.kv),
-            // Plain texts go on where a request ends at its context.
-            context: Some(2 * CONTEXT),
-            ..LoadOptions::default()
-        };
-        let backend = Arc::new(CpuBackend::new(cpu));
-        Self { model: Model::load(backend, &checkpoint, load, &mut |_| {}).unwrap() }
+        // Plain texts go on where a request ends at its context.
+        Self { model: load(source, domain, 2 * CONTEXT) }
     }
 
     /// `count` tokens after `prompt`; ends of text are tokens like any other.
@@ -84,6 +90,19 @@ impl Plain {
 
     /// Rows after each token of a given text.
     pub(crate) fn teacher(&mut self, tokens: &[TokenId]) -> Vec<Vec<f32>> {
+        self.read(tokens, |model, item, node| model.logits(item, node).to_vec())
+    }
+
+    /// Hidden states after each token of a given text.
+    pub(crate) fn states(&mut self, tokens: &[TokenId]) -> Vec<Vec<u32>> {
+        self.read(tokens, |model, item, node| bits(model.hidden(item, node)))
+    }
+
+    fn read<T>(
+        &mut self,
+        tokens: &[TokenId],
+        row: impl Fn(&Model<CpuBackend>, usize, NodeId) -> T,
+    ) -> Vec<T> {
         let model = &mut self.model;
         let sequence = model.open();
         let mut rows = Vec::new();
@@ -92,7 +111,7 @@ impl Plain {
             let tree = DraftTree::chain(chunk).unwrap();
             let item = model.add(sequence, &tree, Wants::From(0)).unwrap();
             model.forward();
-            rows.extend((0..chunk.len()).map(|node| model.logits(item, node).to_vec()));
+            rows.extend((0..chunk.len()).map(|node| row(model, item, node)));
             model.commit(sequence, &(0..chunk.len()).collect::<Vec<_>>());
         }
         model.close(sequence);

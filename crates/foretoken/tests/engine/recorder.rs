@@ -21,6 +21,8 @@ pub(crate) struct Recorded {
 /// Which situations a run has met.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Coverage {
+    /// Passes that wanted rows.
+    pub(crate) passes: usize,
     /// Candidates and probes sent.
     pub(crate) drafted: usize,
     pub(crate) probes: usize,
@@ -182,6 +184,8 @@ impl Target for Recorder {
     }
 
     fn forward(&mut self) {
+        let wanted = self.items.iter().any(|item| item.first.is_some());
+        self.log().coverage.passes += usize::from(wanted);
         self.inner.forward();
     }
 

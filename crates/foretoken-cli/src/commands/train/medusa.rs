@@ -4,15 +4,16 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use foretoken::{Checkpoint, EngineOptions, OpenOptions, WeightFormat};
+use foretoken::{Checkpoint, EngineOptions, ModelSource, OpenOptions, WeightFormat};
 use foretoken_train::data::{Corpus, Encoder};
 use foretoken_train::{
-    FrozenTarget, HeadExport, HeadLabels, HeadLayout, HeadPrecision, Medusa1, MedusaObjective,
-    MedusaParameters, OutputMatrices, check_memory,
+    FrozenTarget, HeadExport, HeadLabels, HeadLayout, HeadPrecision, JointExport, Medusa1, Medusa2,
+    MedusaObjective, MedusaParameters, OutputMatrices, StoredAs, check_memory,
 };
 
 use super::calibrate;
 use super::continuations::{Continuations, DistillArgs};
+use super::joint::JointArgs;
 use super::session::{Recipe, Session};
 use crate::args::{TrainArgs, formats};
 use crate::engine;
@@ -21,16 +22,21 @@ use crate::error::Error;
 const AFTER_HELP: &str = "\
 The model stays as it is; use the heads with --drafter medusa --medusa-heads FOLDER. The folder
 holds them in bf16, beside their history and checkpoint; the same command goes on where a run has
-ended early.
+ended early. With --joint the folder holds the model too, and is both MODEL and HEADS.
 
 Validation says per head how often its best guess, and one of its best five, is the token that
-comes, and how many tokens a step would yield with the best tree of 63 guesses.
+comes, and how many tokens a step would yield with the best tree of 63 guesses. With --joint it
+also says the model's perplexity, and how far the model is from what it was (KL, nats per token).
 
 Examples:
   foretoken train medusa demo --data corpus/ --tokens 10M --out heads
   foretoken train medusa model.gguf --data chats.jsonl --labels soft --steps 2000 --out heads
   foretoken train medusa demo --data corpus/ --self-distill 5000 --tokens 5M --out heads
-  foretoken train medusa demo --from heads --data more.jsonl --tokens 5M --out more-heads";
+  foretoken train medusa demo --from heads --data more.jsonl --tokens 5M --out more-heads
+  foretoken train medusa ./model --joint --data chats.jsonl --tokens 5M --out both";
+
+/// Highest rate of the heads unless the user says otherwise.
+const LEARNING_RATE: f32 = 1e-3;
 
 /// Flags of `train medusa`.
 #[derive(Debug, clap::Args)]
@@ -41,6 +47,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     heads: HeadArgs,
+
+    #[command(flatten)]
+    joint: JointArgs,
 
     #[command(flatten)]
     distill: DistillArgs,
@@ -112,14 +121,14 @@ fn parse_decay(text: &str) -> Result<f32, &'static str> {
 
 /// Trains the heads.
 pub(super) fn run(args: Args) -> Result<(), Error> {
-    let Args { model, heads, distill, mut train } = args;
+    let Args { model, heads, joint, distill, mut train } = args;
     if heads.shared_output && heads.layout == HeadLayout::Vllm {
         let cause = "vLLM reads no heads that share the output matrix; leave out --shared-output";
         return Err(Error::flag("--layout", cause));
     }
     let session = Session::start(&train)?;
     let source = engine::resolve(&model)?;
-    let plain = EngineOptions {
+    let mut plain = EngineOptions {
         drafter: "none".to_owned(),
         format: heads.quant,
         threads: train.threads,
@@ -128,6 +137,7 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     };
     let checkpoint = Checkpoint::open(&source, &OpenOptions::default())?;
     let encoder = Encoder::of(&checkpoint)?;
+    let trained = joint.model(&checkpoint)?;
     if let Some(count) = distill.self_distill {
         let prompts = &Corpus::read(session.compute(), &encoder, &train.data)?;
         let (options, model) = (plain.clone(), checkpoint.name());
@@ -136,15 +146,25 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     }
     let target = FrozenTarget::load(session.compute(), &checkpoint, heads.quant)?;
     let parameters = heads.parameters(&target)?;
-    let export = HeadExport {
-        layout: heads.layout,
-        precision: HeadPrecision::Bf16,
-        base_model: checkpoint.name().to_owned(),
-    };
     let objective = MedusaObjective { labels: heads.labels, decay: heads.decay };
-    let identity = heads.identity(checkpoint.name(), &parameters);
-    let learner = Medusa1::new(target, parameters, objective, export);
-    session.train(&train, &encoder, Recipe { learner, identity, learning_rate: 1e-3 })?;
+    let identity = [joint.identity(), heads.identity(checkpoint.name(), &parameters)].concat();
+    if let Some(model) = trained {
+        let options = joint.options(train.learning_rate.unwrap_or(LEARNING_RATE));
+        let export = JointExport { stored: StoredAs::Bf16, source };
+        let learner = Medusa2::new((model, target), parameters, objective, options, export);
+        let recipe = Recipe { learner, identity, learning_rate: LEARNING_RATE };
+        session.train(&train, &encoder, recipe)?;
+        plain.model = ModelSource::Folder(train.out.clone());
+    } else {
+        let export = HeadExport {
+            layout: heads.layout,
+            precision: HeadPrecision::Bf16,
+            base_model: checkpoint.name().to_owned(),
+        };
+        let learner = Medusa1::new(target, parameters, objective, export);
+        let recipe = Recipe { learner, identity, learning_rate: LEARNING_RATE };
+        session.train(&train, &encoder, recipe)?;
+    }
     match &heads.calibrate {
         Some(prompts) => calibrate::after_training(plain, &train.out, prompts),
         None => Ok(()),
@@ -172,7 +192,6 @@ impl HeadArgs {
         let shape = heads.shape();
         let output = shape.vocab.map_or("the model's", |_| "their own");
         let settings = [
-            ("method", "medusa".to_owned()),
             ("model", model.to_owned()),
             ("weight format", self.quant.map_or("as stored", |format| format.name()).to_owned()),
             ("heads", format!("{} of {} blocks, output {output}", shape.count, shape.blocks)),

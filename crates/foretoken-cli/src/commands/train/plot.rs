@@ -84,12 +84,14 @@ fn draw(
 ) -> Result<(), Box<dyn Error>> {
     let mut chart = ChartBuilder::on(area)
         .margin(16)
+        .margin_right(32)
         .x_label_area_size(48)
         .y_label_area_size(56)
         .build_cartesian_2d(0.0..last, 0.0..top)?;
     chart
         .configure_mesh()
-        .x_desc("tokens")
+        .x_desc("million tokens")
+        .x_label_formatter(&|tokens| format!("{}", (tokens / 1e3).round() / 1e3))
         .y_desc(what)
         .label_style(("sans-serif", 14))
         .light_line_style(WHITE)

@@ -11,8 +11,9 @@ use crate::drafters::DraftTask;
 #[derive(Debug)]
 pub(crate) struct Lists {
     depths: Vec<Vec<Ranked>>,
-    /// The best guess of each depth so far: the text that the next depth is ranked behind.
-    chain: Vec<TokenId>,
+    /// What is drafted already and the best guess of each depth so far: the path that the next depth is
+    /// ranked behind.
+    path: Vec<TokenId>,
     /// A row of all tokens, for heads that leave some out: those stay at negative infinity.
     row: Vec<f32>,
 }
@@ -21,11 +22,12 @@ impl Lists {
     /// Lists of tokens of a target with `vocab` of them.
     pub(crate) fn new(vocab: usize) -> Self {
         let row = vec![f32::NEG_INFINITY; vocab];
-        Self { depths: Vec::new(), chain: Vec::new(), row }
+        Self { depths: Vec::new(), path: Vec::new(), row }
     }
 
     /// Ranks the guesses of heads, given with their row of the last pass, for the tokens behind a task's
-    /// text: `lengths[d]` guesses at depth `d + 1`, fewer where fewer survive the sampler.
+    /// text and the `drafted` ones that follow it: `lengths[d]` guesses at depth `d + 1`, fewer where fewer
+    /// survive the sampler.
     ///
     /// Where the target draws under its noise of the position, guesses are ranked under the same noise; for
     /// rules that draw otherwise, by likelihood. Penalties see the best guesses of the depths above, whatever
@@ -34,15 +36,17 @@ impl Lists {
         &mut self,
         (heads, row): (&dyn Heads, usize),
         task: &mut DraftTask,
+        drafted: &[TokenId],
         lengths: &[usize],
     ) {
-        self.chain.clear();
+        self.path.clear();
+        self.path.extend_from_slice(drafted);
         self.depths.resize_with(lengths.len().max(self.depths.len()), Vec::new);
         self.depths.iter_mut().for_each(Vec::clear);
-        let first = task.position();
+        let first = task.position() + drafted.len() as u32;
         for (head, (&length, list)) in lengths.iter().zip(&mut self.depths).enumerate() {
             let logits = spread(heads.logits(head, row), heads.tokens(), &mut self.row);
-            let (sampler, path, position) = (&mut task.sampler, &self.chain, first + head as u32);
+            let (sampler, path, position) = (&mut task.sampler, &self.path, first + head as u32);
             let ranked = match task.rule {
                 Rule::Coupled => sampler.rank(logits, path, position, length, list),
                 Rule::Rejection | Rule::Typical { .. } => {
@@ -51,7 +55,7 @@ impl Lists {
             };
             // Heads that cannot be read guess nothing; the text is none of their business.
             let (Ok(()), Some(best)) = (ranked, list.first()) else { return };
-            self.chain.push(best.token);
+            self.path.push(best.token);
         }
     }
 
@@ -118,6 +122,14 @@ mod tests {
 
     /// Three guesses at three depths.
     fn ranked(heads: &Fixed, params: SamplingParams, rule: Rule) -> Vec<Vec<TokenId>> {
+        ranked_behind(&[], (heads, rule), params)
+    }
+
+    fn ranked_behind(
+        drafted: &[TokenId],
+        (heads, rule): (&Fixed, Rule),
+        params: SamplingParams,
+    ) -> Vec<Vec<TokenId>> {
         let noise = Noise { seed: 3, choice: 0 };
         let mut task = DraftTask {
             key: SequenceKey(1),
@@ -132,7 +144,7 @@ mod tests {
             accepted: Accepted::new(),
         };
         let mut lists = Lists::new(VOCAB);
-        lists.rank((heads, 0), &mut task, &[3; 3]);
+        lists.rank((heads, 0), &mut task, drafted, &[3; 3]);
         assert_eq!(lists.token(1, 0), lists.tokens(1).first().copied());
         assert_eq!((lists.token(0, 0), lists.token(4, 0), lists.token(1, 3)), (None, None, None));
         (1..=3).map(|depth| lists.tokens(depth)).collect()
@@ -160,6 +172,17 @@ mod tests {
         for rule in [Rule::Rejection, Rule::TYPICAL] {
             assert_eq!(ranked(&descending(), warm.clone(), rule), [[0, 1, 2]; 3]);
         }
+    }
+
+    #[test]
+    fn guesses_behind_drafted_tokens_are_those_of_their_positions() {
+        let warm = SamplingParams { temperature: 1.0, ..SamplingParams::default() };
+        let params = SamplingParams { presence_penalty: 2.0, ..warm };
+        let ranked =
+            |drafted: &[_]| ranked_behind(drafted, (&descending(), Rule::Coupled), params.clone());
+        let all = ranked(&[]);
+        let behind = ranked(&[all[0][0]]);
+        assert_eq!(behind[..2], all[1..]);
     }
 
     #[test]

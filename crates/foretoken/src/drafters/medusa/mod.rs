@@ -7,14 +7,16 @@
 //! sequences in one pass. In the first step of a request no state is known and nothing is drafted.
 
 mod choices;
+mod guesser;
 mod lists;
 mod load;
 mod trees;
 
-use foretoken_core::{BuildId, Guess, Role, TokenId, TreeBuilder};
+use foretoken_core::TokenId;
 use foretoken_model::Heads;
 
 pub use choices::MedusaChoices;
+pub(crate) use guesser::Guesser;
 pub(crate) use lists::Lists;
 pub(crate) use load::LoadedHeads;
 pub use trees::MedusaTrees;
@@ -54,12 +56,7 @@ fn build(parts: Parts<'_>) -> Result<Box<dyn Drafter>, Error> {
 
 /// Drafts with heads: those of the engine's options, or of one's own.
 pub struct MedusaDrafter {
-    heads: Box<dyn Heads>,
-    trees: MedusaTrees,
-    lists: Lists,
-    builder: TreeBuilder,
-    /// By guess of the tree: its node, where it has one.
-    placed: Vec<Option<BuildId>>,
+    guesser: Guesser,
     /// By task: its row of the heads' pass.
     rows: Vec<Option<usize>>,
 }
@@ -69,35 +66,7 @@ impl MedusaDrafter {
     /// build them itself must be told to show its hidden states
     /// ([`Engine::with_hidden_states`](crate::Engine::with_hidden_states)).
     pub fn new(heads: Box<dyn Heads>, trees: MedusaTrees, vocab: usize) -> Self {
-        Self {
-            heads,
-            trees,
-            lists: Lists::new(vocab),
-            builder: TreeBuilder::new(0),
-            placed: Vec::new(),
-            rows: Vec::new(),
-        }
-    }
-
-    /// Ranks the guesses for a task and fills its tree in the order of merit.
-    fn fill(&mut self, task: &mut DraftTask, row: usize) {
-        let Self { heads, trees, lists, builder, placed, .. } = self;
-        let shape = trees.nearest(task.sampler.params().temperature);
-        let depth = shape.lengths().len().min(task.room.depth);
-        lists.rank((heads.as_ref(), row), task, &shape.lengths()[..depth]);
-        builder.reset(task.tree.token(0));
-        placed.clear();
-        for &Guess { parent, rank, depth } in shape.tree().guesses() {
-            if builder.len() > task.room.nodes {
-                break;
-            }
-            let parent = parent.map_or(Some(BuildId::ROOT), |parent| placed[parent]);
-            let node = lists.token(depth, rank).zip(parent);
-            placed.push(
-                node.and_then(|(token, parent)| builder.push(parent, token, Role::Candidate).ok()),
-            );
-        }
-        builder.freeze(&mut task.tree);
+        Self { guesser: Guesser::new(heads, trees, vocab), rows: Vec::new() }
     }
 }
 
@@ -105,20 +74,21 @@ impl Drafter for MedusaDrafter {
     fn begin(&mut self, _: SequenceKey, _: &[TokenId]) {}
 
     fn propose(&mut self, tasks: &mut [DraftTask]) {
-        let Self { heads, rows, .. } = self;
-        heads.start();
+        let Self { guesser, rows } = self;
+        guesser.heads.start();
         rows.clear();
         rows.extend(tasks.iter().map(|task| {
             let drafts = task.room.fits_a_node() && !task.hidden.is_empty();
-            drafts.then(|| heads.add(&task.hidden))
+            drafts.then(|| guesser.heads.add(&task.hidden))
         }));
         if rows.iter().all(Option::is_none) {
             return;
         }
-        heads.forward();
-        for (index, task) in tasks.iter_mut().enumerate() {
-            if let Some(row) = self.rows[index] {
-                self.fill(task, row);
+        guesser.heads.forward();
+        for (task, &row) in tasks.iter_mut().zip(&*rows) {
+            if let Some(row) = row {
+                guesser.guess(row, task, &[], task.room);
+                guesser.freeze(&mut task.tree);
             }
         }
     }

@@ -81,7 +81,9 @@ impl Growth {
         self.growing = if sampled { Growing::Sampled } else { Growing::Ranked };
         self.drawer.begin(task.sampler.noise().at_step(task.step), DRAFTER);
         let root = task.text.last().copied().unwrap_or_default();
-        self.room = Room { nodes: room.nodes.min(self.ceilings.nodes), depth: room.depth };
+        // Below as many ancestors as may be sent nothing can be.
+        let nodes = room.nodes.min(self.ceilings.nodes);
+        self.room = Room { nodes, depth: room.depth.min(nodes) };
         self.nodes.clear();
         self.builder.reset(root);
         let built = Some(BuildId::ROOT);
@@ -111,6 +113,17 @@ impl Growth {
     /// The frontier's only token, when the draft is a chain.
     pub(super) fn tip(&self) -> TokenId {
         self.nodes[self.frontier[0]].token
+    }
+
+    /// The tokens of a draft that is a chain, with the tip.
+    pub(super) fn chain(&mut self) -> &[TokenId] {
+        self.collect_path(self.frontier[0]);
+        &self.path
+    }
+
+    /// How many levels below the tip of a chain are to be grown on from.
+    pub(super) fn ahead(&self) -> usize {
+        self.room.depth.saturating_sub(self.nodes[self.frontier[0]].depth as usize + 1)
     }
 
     /// Writes the tree whose rows the next pass computes.

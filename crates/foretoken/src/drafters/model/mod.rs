@@ -3,19 +3,25 @@
 //! The draft runs through the same seam as the target: a tree hung on committed positions. A chain
 //! (`width` 1) commits each drafted token and rewinds what the target refused; a tree is fed again
 //! whole at every level, since many rows cost a small model little more than one, and keeps the
-//! rows of the accepted path. Both learn how far the draft may be trusted (`confidence`).
+//! rows of the accepted path. Both learn how far the draft may be trusted (`confidence`). Chains can take
+//! several tokens per pass where the draft has Medusa heads of its own (`nested`).
 
 mod growth;
+mod nested;
 
 use std::collections::HashMap;
 
 use foretoken_core::{DraftTree, NodeId, TokenId};
-use foretoken_model::{SequenceId, Target, Wants};
+use foretoken_model::{Heads, SequenceId, Target, Wants};
 
 use self::growth::Growth;
+use self::nested::Nested;
 use super::confidence::Confidence;
-use super::{Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, Room, SequenceKey, Sight};
-use crate::Error;
+use super::{
+    Ceilings, DraftModel, DraftTask, Drafter, DrafterInfo, MedusaTrees, Needs, Parts, Room,
+    SequenceKey, Sight,
+};
+use crate::{DraftOptions, Error};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "model",
@@ -25,20 +31,29 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     sight: Sight::Text,
     nodes: 8,
     chosen: |_| None,
-    build: |Parts { ceilings, model, vocab, .. }| {
-        let model = model.ok_or(Error::NoDraftModel { drafter: "model" })?;
-        Ok(Box::new(ModelDrafter { model, ceilings, vocab, sequences: HashMap::new() }))
-    },
+    build,
 };
+
+fn build(Parts { ceilings, model, vocab, .. }: Parts<'_>) -> Result<Box<dyn Drafter>, Error> {
+    let missing = || Error::NoDraftModel { drafter: INFO.name };
+    let DraftModel { model, heads } = model.ok_or_else(missing)?;
+    let drafter = ModelDrafter::with_ceilings(model, ceilings, vocab);
+    let Some(heads) = heads else { return Ok(Box::new(drafter)) };
+    let trees = heads.unmeasured_trees();
+    Ok(Box::new(drafter.with_heads(heads.heads, trees)))
+}
 
 /// Rows per pass while a prompt is read.
 const PROMPT_ROWS: usize = 128;
 
-struct ModelDrafter {
+/// Drafts with a model: that of the engine's options, or of one's own.
+pub struct ModelDrafter {
     model: Box<dyn Target>,
     ceilings: Ceilings,
     /// Tokens of the target; the draft's rows are cut to them.
     vocab: usize,
+    /// Heads of the model, where it has some.
+    nested: Option<Nested>,
     sequences: HashMap<SequenceKey, State>,
 }
 
@@ -56,6 +71,7 @@ struct State {
     /// Whether its rows are still uncommitted.
     pending: bool,
     item: Option<usize>,
+    /// The rows of the last pass that are kept; a chain has grown by the last of them.
     path: Vec<NodeId>,
 }
 
@@ -113,10 +129,8 @@ impl State {
                 debug_assert!(chain.is_ok(), "what is left of the prompt fits a chain");
                 Wants::From(self.work.len() - 1)
             }
-            (_, 1) => {
-                self.work.set_single(self.growth.tip());
-                Wants::From(0)
-            }
+            // A chain was left with its next tip.
+            (_, 1) => Wants::From(0),
             _ => {
                 self.growth.freeze(&mut self.work);
                 self.pending = true;
@@ -137,18 +151,44 @@ impl State {
         vocab: usize,
     ) -> bool {
         let Some(item) = self.item else { return false };
-        let (last, width) = (self.work.len() - 1, self.growth.width());
-        if width == 1 {
-            self.commit_chain(model, last + 1);
-        } else if level == 0 {
-            self.commit_chain(model, last);
+        let first = if level == 0 { self.work.len() - 1 } else { 0 };
+        if self.growth.width() == 1 {
+            return self.take_chain(model, task, (item, first), vocab);
         }
-        let tip = level == 0 || width == 1;
-        let row = |node| {
-            let row = model.logits(item, if tip { last } else { node });
-            &row[..row.len().min(vocab)]
-        };
+        if level == 0 {
+            self.commit_chain(model, first);
+        }
+        let row = |node| cut(model.logits(item, first + node), vocab);
         self.growth.grow(task, &self.confidence, row)
+    }
+
+    /// Grows a chain by the row of its tip, and on by the rows of guesses below it that were right.
+    fn take_chain(
+        &mut self,
+        model: &mut dyn Target,
+        task: &mut DraftTask,
+        (item, first): (usize, NodeId),
+        vocab: usize,
+    ) -> bool {
+        let Self { growth, work, path, .. } = self;
+        path.clear();
+        path.extend(0..=first);
+        let mut at = first;
+        let grows = loop {
+            let row = |_| cut(model.logits(item, at), vocab);
+            if !growth.grow(task, &self.confidence, row) {
+                break false;
+            }
+            let Some(right) = work.child_with_token(at, growth.tip()) else { break true };
+            path.push(right);
+            at = right;
+        };
+        model.commit(self.cache, path);
+        self.fed.extend(path.iter().map(|&node| work.token(node)));
+        if grows {
+            work.set_single(growth.tip());
+        }
+        grows
     }
 
     /// Keeps the rows of the accepted path of a tree.
@@ -173,6 +213,25 @@ impl State {
 }
 
 impl ModelDrafter {
+    /// A model for a target of `vocab` tokens, which must share their meaning; without a number of tokens,
+    /// drafts have as many as [`DRAFTERS`](super::DRAFTERS) says.
+    pub fn new(model: Box<dyn Target>, options: DraftOptions, vocab: usize) -> Self {
+        Self::with_ceilings(model, INFO.ceilings(options), vocab)
+    }
+
+    fn with_ceilings(model: Box<dyn Target>, ceilings: Ceilings, vocab: usize) -> Self {
+        Self { model, ceilings, vocab, nested: None, sequences: HashMap::new() }
+    }
+
+    /// Takes fewer passes for the same chains, by heads of the model and those of their guesses that a pass
+    /// reads along. Drafts of a width above 1 do without them.
+    #[must_use]
+    pub fn with_heads(mut self, heads: Box<dyn Heads>, trees: MedusaTrees) -> Self {
+        let chains = self.ceilings.width == 1;
+        self.nested = chains.then(|| Nested::new(heads, trees, self.vocab));
+        self
+    }
+
     /// Reads prompts into the draft's cache until each sequence lacks at most one pass's rows.
     fn read_prompts(&mut self, tasks: &[DraftTask]) {
         loop {
@@ -217,12 +276,15 @@ impl ModelDrafter {
         }
         self.model.forward();
         let mut any = false;
-        for task in tasks {
+        for task in &mut *tasks {
             let Some(state) = drafting(&mut self.sequences, task) else { continue };
             if !state.take(self.model.as_mut(), task, level, self.vocab) {
                 state.item = None;
             }
             any |= state.item.is_some();
+        }
+        if let Some(nested) = self.nested.as_mut().filter(|_| any) {
+            nested.hang(self.model.as_ref(), tasks, &mut self.sequences);
         }
         any
     }
@@ -243,7 +305,7 @@ impl Drafter for ModelDrafter {
         }
         self.read_prompts(tasks);
         let mut level = 0;
-        while level < self.ceilings.nodes && self.run_level(tasks, level) {
+        while self.run_level(tasks, level) {
             level += 1;
         }
         for task in tasks {
@@ -266,6 +328,11 @@ impl Drafter for ModelDrafter {
             self.model.close(state.cache);
         }
     }
+}
+
+/// A row without the tokens that the target lacks.
+fn cut(row: &[f32], vocab: usize) -> &[f32] {
+    &row[..row.len().min(vocab)]
 }
 
 /// The state of a sequence that drafts in this step.

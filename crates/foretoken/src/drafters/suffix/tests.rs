@@ -1,0 +1,191 @@
+use foretoken_core::{Accepted, DraftTree, Noise, Rule, Sampler, SamplingParams};
+
+use super::*;
+use crate::drafters::{Choices, Room};
+
+const WIDE: Room = Room { nodes: 99, depth: 99 };
+
+fn task(key: SequenceKey, text: &[TokenId], room: Room) -> DraftTask {
+    let noise = Noise { seed: 0, choice: 0 };
+    DraftTask {
+        key,
+        text: text.to_vec(),
+        hidden: Vec::new(),
+        choices: Choices::default(),
+        sampler: Sampler::new(SamplingParams::default(), noise, 100).unwrap(),
+        rule: Rule::default(),
+        step: 0,
+        room,
+        tree: DraftTree::single(text.last().copied().unwrap_or_default()),
+        accepted: Accepted::new(),
+    }
+}
+
+/// What is proposed after a text: the tree's tokens and parents, in preorder.
+fn propose(
+    suffix: &mut SuffixDrafter,
+    key: SequenceKey,
+    text: &[TokenId],
+    room: Room,
+) -> Vec<(TokenId, usize)> {
+    let mut tasks = [task(key, text, room)];
+    suffix.propose(&mut tasks);
+    let tree = &tasks[0].tree;
+    assert_eq!(tree.check_integrity(), Ok(()));
+    (1..tree.len()).map(|node| (tree.token(node), tree.parent(node).unwrap())).collect()
+}
+
+/// What a drafter that knows nothing else proposes.
+fn alone(text: &[TokenId], room: Room) -> Vec<(TokenId, usize)> {
+    let mut suffix = SuffixDrafter::new(20, 1000);
+    suffix.begin(SequenceKey(1), text);
+    propose(&mut suffix, SequenceKey(1), text, room)
+}
+
+fn chain(tokens: &[TokenId]) -> Vec<(TokenId, usize)> {
+    tokens.iter().copied().zip(0..).collect()
+}
+
+#[test]
+fn a_draft_is_as_long_as_its_history_allows_within_its_room() {
+    let text = [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2];
+    assert_eq!(alone(&text, WIDE), chain(&[3, 4, 5, 6]));
+    assert_eq!(alone(&text, Room { nodes: 99, depth: 2 }), chain(&[3, 4]));
+    assert_eq!(alone(&text, Room { nodes: 3, depth: 99 }), chain(&[3, 4, 5]));
+    assert_eq!(alone(&text, Room::default()), []);
+    let text = [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3];
+    assert_eq!(alone(&text, WIDE), chain(&[4, 5, 6, 7, 8, 9]));
+    // One token of history is too little, and there is no history of one token or none.
+    assert_eq!(alone(&[1, 2, 3, 1], WIDE), []);
+    assert_eq!(alone(&[1], WIDE), []);
+    assert_eq!(alone(&[], WIDE), []);
+}
+
+#[test]
+fn repetition_goes_on_beyond_the_text_and_fills_the_budget() {
+    assert_eq!(alone(&[7; 64], WIDE), chain(&[7; 20]));
+    let period: Vec<_> = (0..30).map(|i| i % 3).collect();
+    let on: Vec<_> = (30..50).map(|i| i % 3).collect();
+    assert_eq!(alone(&period, WIDE), chain(&on));
+}
+
+#[test]
+fn shorter_histories_that_stood_elsewhere_more_recently_are_branches() {
+    // After 5 1 2 came 11; the newest 1 2 was followed by 12.
+    let text = [5, 1, 2, 11, 0, 5, 1, 2, 11, 6, 1, 2, 12, 9, 8, 5, 1, 2];
+    let nodes = alone(&text, Room { nodes: 9, depth: 1 });
+    assert_eq!(nodes, [(11, 0), (12, 0)]);
+}
+
+#[test]
+fn a_key_remembers_its_earlier_texts_and_no_other_key_sees_them() {
+    let mut suffix = SuffixDrafter::new(20, 1000);
+    let (one, two) = (SequenceKey(1), SequenceKey(2));
+    suffix.begin(one, &[1, 2, 3]);
+    // The text's last tokens are learned after its last draft.
+    suffix.observe(&[task(one, &[1, 2, 3, 4, 5, 6], WIDE)]);
+    suffix.begin(one, &[9, 1, 2]);
+    suffix.begin(two, &[9, 1, 2]);
+    assert_eq!(propose(&mut suffix, one, &[9, 1, 2], WIDE), chain(&[3, 4, 5, 6]));
+    assert_eq!(propose(&mut suffix, two, &[9, 1, 2], WIDE), []);
+    suffix.end(one);
+    suffix.begin(one, &[9, 1, 2]);
+    assert_eq!(propose(&mut suffix, one, &[9, 1, 2], WIDE), []);
+    assert_eq!(suffix.stores.len(), 2, "what is over takes no memory");
+}
+
+#[test]
+fn a_conversation_that_goes_on_or_parts_from_itself_is_not_learned_twice() {
+    let mut suffix = SuffixDrafter::new(20, 100_000);
+    let key = SequenceKey(1);
+    let mut text: Vec<_> = (0..1000).collect();
+    let mut learn = |text: &[TokenId]| {
+        suffix.begin(key, text);
+        suffix.observe(&[task(key, text, WIDE)]);
+        assert!(text.ends_with(suffix.stores[&key].automaton.newest()));
+        assert_eq!(suffix.stores[&key].known(), text.len());
+        suffix.stores[&key].automaton.len()
+    };
+    assert_eq!(learn(&text), 1000);
+    text.push(7);
+    assert_eq!(learn(&text), 1001);
+    // Another end: a break, the history of the parting, two tokens.
+    text[1000] = 8;
+    text.push(9);
+    assert_eq!(learn(&text), 1001 + 1 + LONGEST + 2);
+    text.push(10);
+    assert_eq!(learn(&text), 1001 + 1 + LONGEST + 3);
+    // Shorter than what is kept of it, hence another text.
+    assert_eq!(learn(&text[..500]), 1001 + 1 + LONGEST + 3 + 1 + 500);
+    assert_eq!(learn(&[]), 1001 + 1 + LONGEST + 3 + 1 + 500 + 1);
+}
+
+#[test]
+fn at_the_limit_the_older_half_is_forgotten() {
+    let mut suffix = SuffixDrafter::new(20, 100);
+    let key = SequenceKey(1);
+    let mut text: Vec<TokenId> = vec![90, 91, 92, 93];
+    suffix.begin(key, &text);
+    for token in 0..300 {
+        text.push(token % 40);
+        suffix.observe(&[task(key, &text, WIDE)]);
+        let store = &suffix.stores[&key];
+        assert!(store.automaton.len() <= 100, "{} tokens", store.automaton.len());
+        assert!(store.automaton.len() >= 50 || text.len() < 100);
+        assert!(text.ends_with(store.automaton.newest()));
+        assert_eq!(store.known(), text.len());
+    }
+    let next: Vec<_> = (300..320).map(|token| token % 40).collect();
+    assert_eq!(propose(&mut suffix, key, &text, WIDE), chain(&next));
+    text.extend([90, 91]);
+    assert_eq!(propose(&mut suffix, key, &text, WIDE), [], "forgotten");
+    // A text goes on although its beginning is forgotten.
+    let before = suffix.stores[&key].automaton.len();
+    suffix.begin(key, &text);
+    assert_eq!(suffix.stores[&key].automaton.len(), before);
+    // The smallest limits are limits too.
+    for capacity in 0..4 {
+        let mut suffix = SuffixDrafter::new(20, capacity);
+        suffix.begin(key, &text);
+        propose(&mut suffix, key, &text, WIDE);
+        assert!(suffix.stores[&key].automaton.len() <= capacity.max(1));
+    }
+}
+
+#[test]
+fn a_file_with_a_tenth_of_its_lines_changed_is_copied_around_the_changes() {
+    let noise = Noise { seed: 5, choice: 0 };
+    let token = |which, index| {
+        let uniform = noise.uniform(foretoken_core::Domain::DraftDraw, which, index);
+        (uniform * 300.0) as TokenId
+    };
+    let old: Vec<_> = (0..2000).map(|index| token(0, index)).collect();
+    // Lines of ten tokens.
+    let changed = |index: u32| token(u32::from(index / 10 % 10 == 4), index);
+    let new: Vec<_> = (0..2000).map(changed).collect();
+    let whole = [old, new].concat();
+    let mut suffix = SuffixDrafter::new(16, 1 << 20);
+    let key = SequenceKey(1);
+    suffix.begin(key, &whole[..2001]);
+    let mut tasks = [task(key, &whole[..2001], Room { nodes: 16, depth: 16 })];
+    let mut accepted_in_steps = [0; 17];
+    while tasks[0].text.len() < whole.len() {
+        let at = tasks[0].text.len();
+        tasks[0].tree.set_single(whole[at - 1]);
+        suffix.propose(&mut tasks);
+        let (tree, mut node, mut accepted) = (&tasks[0].tree, 0, 0);
+        while let Some(&next) = whole.get(at + accepted)
+            && let Some(child) = tree.children(node).find(|&child| tree.token(child) == next)
+        {
+            (node, accepted) = (child, accepted + 1);
+        }
+        accepted_in_steps[accepted] += 1;
+        let end = whole.len().min(at + accepted + 1);
+        tasks[0].text.extend_from_slice(&whole[at..end]);
+        suffix.observe(&tasks);
+    }
+    let steps: usize = accepted_in_steps.iter().sum();
+    assert!(steps * 4 <= 1999, "{steps} steps: {accepted_in_steps:?}");
+    // Nothing, one token and a whole draft.
+    assert!([0, 1, 16].iter().all(|&count| accepted_in_steps[count] > 0), "{accepted_in_steps:?}");
+}
