@@ -4,8 +4,6 @@
 //! multiply-adds from zero. At so few rows memory or the last-level cache is the limit. Tiles wait for either longer
 //! than vectors do, and configuring them counts in small products: see "AMX" in `docs/kernels.md`.
 
-use std::array::from_fn;
-
 use foretoken_tensor::arithmetic::PAIR_BLOCK;
 
 use super::fma::Fma;
@@ -65,12 +63,14 @@ unsafe fn add<S: Simd, const R: usize, const P: usize>(
         for block in (0..a.steps).step_by(BLOCK) {
             let mut chains = [[[s.splat(0.0); 2]; P]; R];
             for k in block..a.steps.min(block + BLOCK) {
-                let weights: [[S::F; 2]; P] = from_fn(|p| {
+                // No closure: what is not inlined here lacks the instructions.
+                let mut weights = [[s.splat(0.0); 2]; P];
+                for (p, weights) in weights.iter_mut().enumerate() {
                     let w = w.add(p * a.w_panel + k * a.w_step);
                     s.prefetch(w.wrapping_add(AHEAD * a.w_step).cast());
-                    let weights = s.load_pairs(&*w.cast());
-                    [s.even(weights), s.odd(weights)]
-                });
+                    let pairs = s.load_pairs(&*w.cast());
+                    *weights = [s.even(pairs), s.odd(pairs)];
+                }
                 for (r, chains) in chains.iter_mut().enumerate() {
                     let x = s.splat_i32((*x.add(r * a.x_stride + k)).cast_signed());
                     let x = [s.even(x), s.odd(x)];
