@@ -5,6 +5,7 @@
 
 mod agreement;
 mod args;
+mod chart;
 mod chat;
 mod commands;
 mod demo;

@@ -7,7 +7,7 @@ use foretoken_model::ModelSource;
 use crate::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
-use crate::learner::{Learner, Metrics};
+use crate::learner::{Learner, Metrics, total};
 use crate::llama::{Llama, StoredAs};
 use crate::parameters::Parameters;
 
@@ -46,11 +46,8 @@ impl Learner for BaseModel {
     ) -> Result<(), TrainError> {
         let mut ranks = vec![0; batch.tokens.len()];
         let loss = self.model.ranks(compute, batch, &mut ranks)?;
-        let weights = batch.weights.iter().map(|weight| f64::from(*weight));
-        let hits = weights.clone().zip(&ranks).filter(|(_, rank)| **rank == 0);
-        let (total, hits) = (weights.sum(), hits.map(|(weight, _)| weight).sum());
-        metrics.add("loss", loss, total);
-        metrics.add("top1", hits, total);
+        metrics.add("loss", loss, total(batch.weights));
+        metrics.add_share("top1", batch.weights, &ranks, 1);
         Ok(())
     }
 

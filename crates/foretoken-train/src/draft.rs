@@ -12,8 +12,8 @@ use crate::base::BaseModel;
 use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
-use crate::learner::{Learner, Metrics};
-use crate::loss::{LossScratch, Targets, Teacher};
+use crate::learner::{Learner, Metrics, total};
+use crate::loss::{LossScratch, Targets};
 use crate::parameters::Parameters;
 use crate::teacher::FrozenTarget;
 
@@ -37,11 +37,6 @@ impl DraftModel {
     }
 }
 
-/// What the target says at rows with these hidden states.
-fn teacher<'a>(target: &'a FrozenTarget, hidden: &'a [f32]) -> Teacher<'a> {
-    Teacher { hidden, head: target.head(), width: target.spec().hidden }
-}
-
 impl Learner for DraftModel {
     fn groups(&self) -> Vec<&Parameters> {
         self.draft.groups()
@@ -56,7 +51,7 @@ impl Learner for DraftModel {
     fn step(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError> {
         let Self { draft, target, share, hidden } = self;
         target.hidden(batch, hidden)?;
-        let targets = Targets::Both(batch.targets, teacher(target, hidden), *share);
+        let targets = Targets::Both(batch.targets, target.teacher(hidden), *share);
         draft.model.forward(compute, batch)?;
         let loss = draft.model.language_loss(compute, (targets, batch.weights), Write::Store);
         draft.model.backward(compute, batch);
@@ -75,13 +70,10 @@ impl Learner for DraftModel {
         target.hidden(batch, hidden)?;
         draft.evaluate(compute, batch, metrics)?;
         let mut ranks = vec![0; batch.tokens.len()];
-        let targets = Targets::Teacher(teacher(target, hidden));
+        let targets = Targets::Teacher(target.teacher(hidden));
         let divergence = draft.model.head_ranks(compute, targets, batch.weights, &mut ranks);
-        let weights = batch.weights.iter().map(|weight| f64::from(*weight));
-        let same = weights.clone().zip(&ranks).filter(|(_, rank)| **rank == 0);
-        let (total, same) = (weights.sum(), same.map(|(weight, _)| weight).sum());
-        metrics.add("divergence", divergence, total);
-        metrics.add("agreement", same, total);
+        metrics.add("divergence", divergence, total(batch.weights));
+        metrics.add_share("agreement", batch.weights, &ranks, 1);
         Ok(())
     }
 

@@ -50,6 +50,11 @@ pub trait Learner {
     fn step_bytes(&self, tokens: usize) -> usize;
 }
 
+/// What weights sum to.
+pub(crate) fn total(weights: &[f32]) -> f64 {
+    weights.iter().map(|weight| f64::from(*weight)).sum()
+}
+
 /// Weighted means over held-out text, by name, in the order in which names first came.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics {
@@ -71,6 +76,13 @@ impl Metrics {
             Some((_, total, weights)) => (*total, *weights) = (value, 1.0),
             None => self.sums.push((name.to_owned(), value, 1.0)),
         }
+    }
+
+    /// Adds how much of `weights` lies where the rank is below `most`: the share of guesses that are right
+    /// among the first so many.
+    pub fn add_share(&mut self, name: &str, weights: &[f32], ranks: &[u32], most: u32) {
+        let right = weights.iter().zip(ranks).filter(|(_, rank)| **rank < most);
+        self.add(name, right.map(|(weight, _)| f64::from(*weight)).sum(), total(weights));
     }
 
     /// Name and mean of each quantity that had any weight.

@@ -1,7 +1,7 @@
 //! A model that is not trained: the hidden states that heads read, and the distributions they learn from.
 //!
 //! It is the model as it is decoded with, of any family and in any weight format, so heads see in training
-//! what they see later. States live as long as the step that asked for them; it knows no losses.
+//! what they see later. States live as long as the step that asked for them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use foretoken_tensor::WeightFormat;
 use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
+use crate::loss::Teacher;
 
 /// Rows of a pass.
 const ROWS: usize = MAX_NODES;
@@ -57,6 +58,11 @@ impl FrozenTarget {
     /// Its output matrix, `[vocab][hidden]`, as the packed format rounds it.
     pub fn head(&self) -> &[f32] {
         &self.head
+    }
+
+    /// What it says at rows with these hidden states.
+    pub(crate) fn teacher<'a>(&'a self, hidden: &'a [f32]) -> Teacher<'a> {
+        Teacher { hidden, head: &self.head, width: self.spec().hidden }
     }
 
     /// Writes the hidden state of each token behind the final norm, `[tokens][hidden]`. Documents see nothing

@@ -9,9 +9,9 @@
 use std::alloc::System;
 use std::time::Instant;
 
-use foretoken::drafters::{Choices, DraftTask, Drafter, Room, SequenceKey, SuffixDrafter};
+use foretoken::drafters::{DraftTask, Drafter, Room, SequenceKey, SuffixDrafter};
 use foretoken::{ParamError, Rule, SamplingParams, TokenId};
-use foretoken_core::{Accepted, Domain, DraftTree, Noise, Sampler};
+use foretoken_core::{Domain, Noise, Sampler};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -47,18 +47,9 @@ fn copying(length: usize) -> Vec<TokenId> {
 
 fn measure(name: &str, text: &[TokenId]) -> Result<(), ParamError> {
     let key = SequenceKey::new(1);
-    let mut tasks = [DraftTask {
-        key,
-        text: Vec::with_capacity(text.len()),
-        hidden: Vec::new(),
-        choices: Choices::default(),
-        sampler: Sampler::new(SamplingParams::default(), NOISE, VOCAB)?,
-        rule: Rule::default(),
-        step: 0,
-        room: Room { nodes: NODES, depth: NODES },
-        tree: DraftTree::single(0),
-        accepted: Accepted::new(),
-    }];
+    let sampler = Sampler::new(SamplingParams::default(), NOISE, VOCAB)?;
+    let task = DraftTask::new(key, Vec::with_capacity(text.len()), sampler, Rule::default());
+    let mut tasks = [DraftTask { room: Room { nodes: NODES, depth: NODES }, ..task }];
     let mut micros = Vec::with_capacity(text.len());
     let mut drafted = 0;
     let region = Region::new(ALLOCATOR);

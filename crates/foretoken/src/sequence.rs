@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use foretoken_core::{
-    Accepted, DraftTree, MAX_NODES, NodeId, Rows, Sampler, SpecStats, Step, TokenId, Verifier,
+    DraftTree, MAX_NODES, NodeId, Rows, Sampler, SpecStats, Step, TokenId, Verifier,
 };
 use foretoken_model::{ForwardError, StopSearch, Target, TextStream, Tokenizer, Wants};
 
-use crate::drafters::{Choices, DraftTask, Room, Sight};
+use crate::drafters::{DraftTask, Room, Sight};
 use crate::session::Kept;
 use crate::{
     Completion, Drafting, EndOfText, Error, Event, FinishReason, Origin, Request, RequestId,
@@ -87,7 +87,6 @@ impl Sequence {
     ) -> (Self, DraftTask) {
         let Waiting { id, request, mut sampler, stop } = waiting;
         kept.remember(&request.prompt, &mut sampler);
-        let root = request.prompt.last().copied().unwrap_or_default();
         let key = kept.key;
         let sequence = Self {
             id,
@@ -110,18 +109,7 @@ impl Sequence {
             text: String::new(),
             emits: false,
         };
-        let task = DraftTask {
-            key,
-            text: request.prompt,
-            hidden: Vec::new(),
-            choices: Choices::default(),
-            sampler,
-            rule: request.rule,
-            step: 0,
-            room: Room::default(),
-            tree: DraftTree::single(root),
-            accepted: Accepted::new(),
-        };
+        let task = DraftTask::new(key, request.prompt, sampler, request.rule);
         (sequence, task)
     }
 

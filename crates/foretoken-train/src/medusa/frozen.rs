@@ -8,7 +8,6 @@ use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
 use crate::learner::{Learner, Metrics};
-use crate::loss::Teacher;
 use crate::parameters::Parameters;
 use crate::teacher::FrozenTarget;
 
@@ -42,8 +41,7 @@ impl Medusa1 {
 
 /// What heads on this model read and learn from.
 fn states<'a>(target: &'a FrozenTarget, hidden: &'a [f32]) -> HeadStates<'a> {
-    let (head, width) = (target.head(), target.spec().hidden);
-    let teacher = Teacher { hidden, head, width };
+    let (head, teacher) = (target.head(), target.teacher(hidden));
     HeadStates { hidden, head, teacher, scale: 1.0, gradient: None }
 }
 

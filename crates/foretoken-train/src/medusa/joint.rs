@@ -14,7 +14,7 @@ use super::parameters::MedusaParameters;
 use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
-use crate::learner::{Learner, Metrics};
+use crate::learner::{Learner, Metrics, total};
 use crate::llama::{Llama, LlamaOutput, StoredAs};
 use crate::loss::{HeadLoss, LossScratch, Targets, Teacher};
 use crate::medusa::HeadLabels;
@@ -175,7 +175,7 @@ impl Learner for Medusa2 {
         }
         let Self { model, original, heads, objective, options, loss, states, .. } = self;
         let (stage, scale) = (self.stage, self.lambda);
-        let teacher = teacher(original, states);
+        let teacher = original.teacher(states);
         let mut sum = 0.0;
         if stage == Stage::Joint {
             let targets = targets(options.kept, batch, teacher);
@@ -204,7 +204,7 @@ impl Learner for Medusa2 {
         let Self { model, original, heads, objective, options, loss, states, scratch, .. } = self;
         original.hidden(batch, states)?;
         let entropy = model.evaluate(compute, batch)?;
-        let (teacher, weights) = (teacher(original, states), batch.weights);
+        let (teacher, weights) = (original.teacher(states), batch.weights);
         let LlamaOutput { hidden, head, .. } = model.output();
         let (head, width) = (&head.values, teacher.width);
         let targets = Targets::Teacher(teacher);
@@ -217,7 +217,7 @@ impl Learner for Medusa2 {
             Kept::Original => divergence,
         };
         metrics.add("loss", kept, 0.0);
-        let weight = weights.iter().map(|weight| f64::from(*weight)).sum();
+        let weight = total(batch.weights);
         metrics.add("base loss", entropy, weight);
         if let Some(mean) = metrics.mean("base loss") {
             metrics.set("base perplexity", mean.exp());
@@ -235,11 +235,6 @@ impl Learner for Medusa2 {
     fn step_bytes(&self, tokens: usize) -> usize {
         self.model.shape().step_bytes(tokens) + self.heads.step_bytes(tokens)
     }
-}
-
-/// What the model was, by these states of it.
-fn teacher<'a>(original: &'a FrozenTarget, hidden: &'a [f32]) -> Teacher<'a> {
-    Teacher { hidden, head: original.head(), width: original.spec().hidden }
 }
 
 fn targets<'a>(kept: Kept, batch: &Batch<'a>, teacher: Teacher<'a>) -> Targets<'a> {

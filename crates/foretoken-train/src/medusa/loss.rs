@@ -11,7 +11,7 @@ use super::passes::BlockPasses;
 use super::rates::PathRates;
 use crate::batch::Batch;
 use crate::compute::Compute;
-use crate::learner::Metrics;
+use crate::learner::{Metrics, total};
 use crate::loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
 use crate::operators::{gather, gather_backward};
 use crate::parameters::Parameter;
@@ -142,7 +142,7 @@ impl HeadsLoss {
         let Self { labelled, passes, scratch, rates, .. } = self;
         let (count, width) = (heads.shape().count, heads.shape().hidden);
         let mut scale = states.scale;
-        metrics.add("loss", 0.0, batch.weights.iter().map(|weight| f64::from(*weight)).sum());
+        metrics.add("loss", 0.0, total(batch.weights));
         let mut ranks = vec![Vec::with_capacity(count); batch.tokens.len()];
         for index in 0..count {
             let mut head = heads.head_mut(index);
@@ -156,9 +156,10 @@ impl HeadsLoss {
             let entropy = of_head.ranks(compute, scratch, &mut found);
             metrics.add("loss", f64::from(scale) * entropy, 0.0);
             scale *= objective.decay;
-            let [first, fifth, all] = [1, 5, u32::MAX].map(|most| labelled.within(&found, most));
-            for (what, sum) in [("loss", entropy), ("top1", first), ("top5", fifth)] {
-                metrics.add(&format!("head {} {what}", index + 1), sum, all);
+            let name = |what| format!("head {} {what}", index + 1);
+            metrics.add(&name("loss"), entropy, total(weights));
+            for (what, most) in [("top1", 1), ("top5", 5)] {
+                metrics.add_share(&name(what), weights, &found, most);
             }
             for (row, rank) in labelled.rows.iter().zip(found) {
                 ranks[*row as usize].push(rank);
@@ -196,11 +197,5 @@ impl Labelled {
                 weights.push(batch.weights[label] * scale);
             }
         }
-    }
-
-    /// What the rows count whose label is one of the first `most` guesses.
-    fn within(&self, ranks: &[u32], most: u32) -> f64 {
-        let right = ranks.iter().zip(&self.weights).filter(|(rank, _)| **rank < most);
-        right.map(|(_, weight)| f64::from(*weight)).sum()
     }
 }

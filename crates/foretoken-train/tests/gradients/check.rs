@@ -3,12 +3,44 @@
 use std::num::NonZeroUsize;
 
 use foretoken_core::{Domain, Noise};
-use foretoken_train::{Compute, CpuOptions, Precision};
+use foretoken_model::OutputHead;
+use foretoken_train::{Compute, CpuOptions, LlamaShape, Precision};
 
 /// In f32 on two threads.
 pub(crate) fn compute() -> Compute {
     let threads = NonZeroUsize::new(2).expect("two");
     Compute::new(CpuOptions { threads, isa: None }, Precision::F32)
+}
+
+/// Width of a [`tiny`] model.
+pub(crate) const HIDDEN: usize = 6;
+/// Tokens of a [`tiny`] model.
+pub(crate) const VOCAB: usize = 11;
+/// Base of its rotations.
+pub(crate) const THETA: f64 = 100.0;
+/// What its norms add.
+pub(crate) const EPS: f64 = 1e-5;
+
+/// One layer of one head, for texts of so many tokens.
+pub(crate) fn tiny(output: OutputHead, context: usize) -> LlamaShape {
+    LlamaShape {
+        vocab: VOCAB,
+        hidden: HIDDEN,
+        layers: 1,
+        heads: 1,
+        kv_heads: 1,
+        head_size: HIDDEN,
+        ffn: 8,
+        output,
+        rope_theta: THETA,
+        norm_eps: EPS as f32,
+        context,
+    }
+}
+
+/// `x · matrixᵀ` of one row.
+pub(crate) fn product(x: &[f64], matrix: &[f64]) -> Vec<f64> {
+    matrix.chunks(x.len()).map(|w| x.iter().zip(w).map(|(x, w)| x * w).sum()).collect()
 }
 
 /// Between -1 and 1.

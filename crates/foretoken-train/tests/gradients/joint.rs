@@ -3,41 +3,18 @@
 use foretoken_model::{ModelSource, OutputHead, RandomWeights};
 use foretoken_tensor::WeightFormat;
 use foretoken_train::{
-    Batch, FrozenTarget, HeadLabels, JointExport, JointOptions, Kept, Learner, Llama, LlamaShape,
-    Medusa2, MedusaObjective, MedusaParameters, OutputMatrices, Parameters, Ramp, StoredAs,
+    Batch, FrozenTarget, HeadLabels, JointExport, JointOptions, Kept, Learner, Llama, Medusa2,
+    MedusaObjective, MedusaParameters, OutputMatrices, Parameters, Ramp, StoredAs,
 };
 
-use crate::check::{compute, differences, log_softmax, random, wide};
+use crate::check::{
+    EPS, HIDDEN, THETA, compute, differences, log_softmax, product, random, tiny, wide,
+};
 
-const HIDDEN: usize = 6;
-const VOCAB: usize = 11;
 const LENGTH: usize = 7;
 const HEADS: usize = 2;
 const DECAY: f64 = 0.5;
 const LAMBDA: f64 = 0.4;
-const THETA: f64 = 100.0;
-const EPS: f64 = 1e-5;
-
-fn shape(output: OutputHead) -> LlamaShape {
-    LlamaShape {
-        vocab: VOCAB,
-        hidden: HIDDEN,
-        layers: 1,
-        heads: 1,
-        kv_heads: 1,
-        head_size: 6,
-        ffn: 8,
-        output,
-        rope_theta: THETA,
-        norm_eps: EPS as f32,
-        context: LENGTH,
-    }
-}
-
-/// `x · matrixᵀ` of one row.
-fn product(x: &[f64], matrix: &[f64]) -> Vec<f64> {
-    matrix.chunks(x.len()).map(|w| x.iter().zip(w).map(|(x, w)| x * w).sum()).collect()
-}
 
 fn norm(x: &[f64], gain: &[f64]) -> Vec<f64> {
     let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
@@ -143,7 +120,7 @@ fn assert_close(what: &str, found: &[f32], wanted: &[f64]) {
 
 fn check(terms: (HeadLabels, Kept), output: OutputHead, outputs: OutputMatrices) {
     let mut compute = compute();
-    let spec = shape(output).spec();
+    let spec = tiny(output, LENGTH).spec();
     let source = RandomWeights::new(spec, WeightFormat::F32).expect("a good shape");
     let mut original = FrozenTarget::load(&compute, &source, None).expect("it loads");
     let text: Vec<u32> = (0..=2 * LENGTH as u32).map(|i| i * i % 7 + i % 4).collect();
@@ -160,7 +137,7 @@ fn check(terms: (HeadLabels, Kept), output: OutputHead, outputs: OutputMatrices)
     let shape_of_heads = MedusaParameters::shape_for(original.spec(), (HEADS, 1), outputs);
     let heads = MedusaParameters::new(shape_of_heads, original.head());
     // Another model than the original, so that nothing vanishes.
-    let model = Llama::new(&compute, shape(output), 3).expect("a good shape");
+    let model = Llama::new(&compute, tiny(output, LENGTH), 3).expect("a good shape");
     let (labels, kept) = terms;
     let objective = MedusaObjective { labels, decay: DECAY as f32 };
     let (lambda, ramp) = (LAMBDA as f32, Ramp::Constant);

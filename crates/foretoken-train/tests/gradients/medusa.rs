@@ -1,41 +1,19 @@
 //! Medusa heads: which rows learn what, and the gradients of their parameters.
 
-use foretoken_model::{ModelSpec, OutputHead, RandomWeights};
+use foretoken_model::{OutputHead, RandomWeights};
 use foretoken_tensor::WeightFormat;
 use foretoken_train::{
-    Batch, FrozenTarget, HeadExport, HeadLabels, HeadLayout, Learner, LlamaShape, Medusa1,
-    MedusaObjective, MedusaParameters, OutputMatrices,
+    Batch, FrozenTarget, HeadExport, HeadLabels, HeadLayout, Learner, Medusa1, MedusaObjective,
+    MedusaParameters, OutputMatrices,
 };
 
-use crate::check::{assert_close, compute, differences, log_softmax, random, wide};
+use crate::check::{
+    HIDDEN, assert_close, compute, differences, log_softmax, product, random, tiny, wide,
+};
 
-const HIDDEN: usize = 6;
-const VOCAB: usize = 11;
 const LENGTH: usize = 9;
 const COUNT: usize = 2;
 const DECAY: f32 = 0.5;
-
-fn spec() -> ModelSpec {
-    let shape = LlamaShape {
-        vocab: VOCAB,
-        hidden: HIDDEN,
-        layers: 1,
-        heads: 1,
-        kv_heads: 1,
-        head_size: 6,
-        ffn: 8,
-        output: OutputHead::Own,
-        rope_theta: 100.0,
-        norm_eps: 1e-5,
-        context: LENGTH,
-    };
-    shape.spec()
-}
-
-/// `x · matrixᵀ` of one row.
-fn product(x: &[f64], matrix: &[f64]) -> Vec<f64> {
-    matrix.chunks(x.len()).map(|w| x.iter().zip(w).map(|(x, w)| x * w).sum()).collect()
-}
 
 /// The loss of one head with these parameters, block by block and then the output matrix, from its definition.
 fn twin(
@@ -76,7 +54,8 @@ fn twin(
 
 fn check(labels: HeadLabels, blocks: usize, outputs: OutputMatrices) {
     let mut compute = compute();
-    let source = RandomWeights::new(spec(), WeightFormat::F32).expect("a good shape");
+    let source = RandomWeights::new(tiny(OutputHead::Own, LENGTH).spec(), WeightFormat::F32)
+        .expect("a good shape");
     let mut target = FrozenTarget::load(&compute, &source, None).expect("it loads");
     let text: Vec<u32> = (0..=2 * LENGTH as u32).map(|i| i * i % 7 + i % 4).collect();
     let weights: Vec<f32> = (0..2 * LENGTH).map(|i| [0.3, 0.0, 1.0, 0.5][i % 4]).collect();

@@ -137,10 +137,10 @@ impl Drafter for Lookup {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_core::{Accepted, DraftTree, Noise, Rule, Sampler, SamplingParams};
+    use foretoken_core::{Noise, Rule, Sampler, SamplingParams};
 
     use super::*;
-    use crate::drafters::{Choices, Room};
+    use crate::drafters::Room;
 
     /// What is proposed after a text: the tree's tokens and parents, in preorder.
     fn propose(text: &[TokenId], nodes: usize, depth: usize) -> Vec<(TokenId, Option<usize>)> {
@@ -149,19 +149,9 @@ mod tests {
         let key = SequenceKey(1);
         lookup.begin(key, text);
         let noise = Noise { seed: 0, choice: 0 };
-        let task = DraftTask {
-            key,
-            text: text.to_vec(),
-            hidden: Vec::new(),
-            choices: Choices::default(),
-            sampler: Sampler::new(SamplingParams::default(), noise, 100).unwrap(),
-            rule: Rule::default(),
-            step: 0,
-            room: Room { nodes, depth },
-            tree: DraftTree::single(*text.last().unwrap()),
-            accepted: Accepted::new(),
-        };
-        let mut tasks = [task];
+        let sampler = Sampler::new(SamplingParams::default(), noise, 100).unwrap();
+        let task = DraftTask::new(key, text.to_vec(), sampler, Rule::default());
+        let mut tasks = [DraftTask { room: Room { nodes, depth }, ..task }];
         lookup.propose(&mut tasks);
         let tree = &tasks[0].tree;
         (1..tree.len()).map(|node| (tree.token(node), tree.parent(node))).collect()

@@ -85,6 +85,23 @@ pub struct DraftTask {
 }
 
 impl DraftTask {
+    /// A task before its first step: nothing is known but the text, and there is no room to draft.
+    pub fn new(key: SequenceKey, text: Vec<TokenId>, sampler: Sampler, rule: Rule) -> Self {
+        let root = text.last().copied().unwrap_or_default();
+        Self {
+            key,
+            text,
+            hidden: Vec::new(),
+            choices: Choices::default(),
+            sampler,
+            rule,
+            step: 0,
+            room: Room::default(),
+            tree: DraftTree::single(root),
+            accepted: Accepted::new(),
+        }
+    }
+
     /// Index in the text of the token that follows the root.
     pub fn position(&self) -> u32 {
         self.text.len() as u32

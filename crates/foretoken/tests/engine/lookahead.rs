@@ -1,8 +1,6 @@
 //! `lookahead` and `jacobi`: the text stays what it is, at all ends, and they see what they are to see.
 
-use std::sync::{Arc, Mutex};
-
-use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
+use foretoken::drafters::DraftTask;
 use foretoken::{
     EndOfText, EngineOptions, FinishReason, LookaheadShape, SamplingParams, TokenId, WeightFormat,
 };
@@ -129,41 +127,20 @@ fn an_end_of_text_inside_a_guess_ends_the_text_there() {
 /// root, its role and the choice.
 type Seen = (Vec<TokenId>, Vec<(Vec<TokenId>, Role, Option<TokenId>)>);
 
-struct Watcher {
-    inner: Box<dyn Drafter>,
-    seen: Arc<Mutex<Vec<Seen>>>,
-}
-
-impl Drafter for Watcher {
-    fn begin(&mut self, key: SequenceKey, prompt: &[TokenId]) {
-        self.inner.begin(key, prompt);
+fn see(task: &DraftTask) -> Option<Seen> {
+    let DraftTask { tree, text, accepted, choices, .. } = task;
+    if tree.len() == 1 {
+        assert_eq!(choices.get(0), None, "nothing is chosen where nothing is drafted");
+        return None;
     }
-
-    fn propose(&mut self, tasks: &mut [DraftTask]) {
-        self.inner.propose(tasks);
-    }
-
-    fn observe(&mut self, tasks: &[DraftTask]) {
-        for DraftTask { tree, text, accepted, choices, .. } in tasks {
-            if tree.len() == 1 {
-                assert_eq!(choices.get(0), None, "nothing is chosen where nothing is drafted");
-                continue;
-            }
-            let mut path = Vec::new();
-            let nodes = (0..tree.len()).map(|node| {
-                tree.path(node, &mut path);
-                let below = path[1..].iter().map(|&node| tree.token(node)).collect();
-                (below, tree.role(node), choices.get(node))
-            });
-            let before = text[..text.len() - accepted.tokens().len()].to_vec();
-            self.seen.lock().unwrap().push((before, nodes.collect()));
-        }
-        self.inner.observe(tasks);
-    }
-
-    fn end(&mut self, key: SequenceKey) {
-        self.inner.end(key);
-    }
+    let mut path = Vec::new();
+    let nodes = (0..tree.len()).map(|node| {
+        tree.path(node, &mut path);
+        let below = path[1..].iter().map(|&node| tree.token(node)).collect();
+        (below, tree.role(node), choices.get(node))
+    });
+    let before = text[..text.len() - accepted.tokens().len()].to_vec();
+    Some((before, nodes.collect()))
 }
 
 #[test]
@@ -172,12 +149,8 @@ fn every_node_shows_what_plain_decoding_writes_behind_it() {
     let mut plain = Plain::new(&tiny.source(), Domain::F32);
     let mut probes = 0;
     for sampling in samplings() {
-        let mut bench = Bench::new(drafting(&tiny, Domain::F32, "lookahead"));
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let shared = Arc::clone(&seen);
-        bench.engine = bench.engine.with_drafters("watched", |mut built| {
-            vec![Box::new(Watcher { inner: built.remove(0), seen: shared })]
-        });
+        let options = drafting(&tiny, Domain::F32, "lookahead");
+        let (mut bench, seen) = Bench::new(options).watched(see);
         let request = request(prompt(30, 2), &sampling, 12);
         let noise = Noise { seed: request.seed.unwrap(), choice: request.choice };
         bench.run(vec![request.clone()], 0).remove(0).unwrap();

@@ -29,3 +29,4 @@ mod runs;
 mod sessions;
 mod shipped_heads;
 mod suffix;
+mod watcher;

@@ -1,9 +1,8 @@
 //! Medusa against the paper: buffers, candidates and accepted paths of `testdata/make_medusa_reference.py`.
 
 use std::fs;
-use std::sync::{Arc, Mutex};
 
-use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
+use foretoken::drafters::DraftTask;
 use foretoken::{DraftOptions, MedusaChoices, MedusaSource, ModelSource, SamplingParams, TokenId};
 use foretoken_core::{DraftTree, NodeId};
 use serde_json::Value;
@@ -14,31 +13,8 @@ use crate::runs::{Bench, request};
 /// A verified draft and its accepted path.
 type Step = (DraftTree, Vec<NodeId>);
 
-/// Writes down what was drafted and accepted.
-struct Watcher {
-    inner: Box<dyn Drafter>,
-    steps: Arc<Mutex<Vec<Step>>>,
-}
-
-impl Drafter for Watcher {
-    fn begin(&mut self, key: SequenceKey, prompt: &[TokenId]) {
-        self.inner.begin(key, prompt);
-    }
-
-    fn propose(&mut self, tasks: &mut [DraftTask]) {
-        self.inner.propose(tasks);
-    }
-
-    fn observe(&mut self, tasks: &[DraftTask]) {
-        let drafted = tasks.iter().filter(|task| task.tree.len() > 1);
-        let step = |task: &DraftTask| (task.tree.clone(), task.accepted.path().to_vec());
-        self.steps.lock().unwrap().extend(drafted.map(step));
-        self.inner.observe(tasks);
-    }
-
-    fn end(&mut self, key: SequenceKey) {
-        self.inner.end(key);
-    }
+fn see(task: &DraftTask) -> Option<Step> {
+    (task.tree.len() > 1).then(|| (task.tree.clone(), task.accepted.path().to_vec()))
 }
 
 fn numbers(value: &Value) -> Vec<usize> {
@@ -79,12 +55,7 @@ fn buffers_candidates_and_accepted_paths_are_those_of_the_paper() {
     options.medusa.choices = MedusaChoices::parse("mc_sim_7b_63").unwrap();
     options.medusa.heads =
         Some(MedusaSource::Folder(ModelSource::Folder(folder.join("reference"))));
-    let steps = Arc::new(Mutex::new(Vec::new()));
-    let mut bench = Bench::new(options);
-    let shared = Arc::clone(&steps);
-    bench.engine = bench.engine.with_drafters("watched", |mut built| {
-        vec![Box::new(Watcher { inner: built.remove(0), steps: shared })]
-    });
+    let (mut bench, steps) = Bench::new(options).watched(see);
     let mut compared = 0;
     for run in reference["runs"].as_array().unwrap() {
         steps.lock().unwrap().clear();

@@ -7,18 +7,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::report::{Record, heading};
-
-const SIZE: (u32, u32) = (900, 560);
-/// Told apart with most kinds of colour vision (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(90, 90, 90),
-];
+use crate::chart::{COLOURS, SIZE};
 
 /// Draws the curves of every record.
 pub(super) fn svg(records: &[Record]) -> Result<String, Box<dyn Error>> {

@@ -6,18 +6,8 @@ use foretoken_train::{History, HistoryPoint};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-const SIZE: (u32, u32) = (900, 560);
-/// Colours of curves in turn, which the colour-blind can tell apart (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 8] = [
-    RGBColor(86, 180, 233),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 114, 178),
-    RGBColor(240, 228, 66),
-    RGBColor(0, 0, 0),
-];
+use crate::chart::{COLOURS, SIZE};
+
 /// Ends of names of validation's means that are shares.
 const SHARES: [&str; 3] = ["top1", "top5", "agreement"];
 /// Steps that are drawn; of more, means of neighbours are.

@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foretoken_core::{
-    Accepted, DraftTree, NodeId, Noise, Role, Rows, Rule, Sampler, SamplingParams, Step, Verifier,
+    DraftTree, NodeId, Noise, Role, Rows, Rule, Sampler, SamplingParams, Step, Verifier,
 };
 
 use super::*;
-use crate::drafters::{Choices, Room};
+use crate::drafters::Room;
 
 const VOCAB: usize = 20;
 const EOS: TokenId = 7;
@@ -170,18 +170,9 @@ impl Rows for AllRows {
 }
 
 fn task(prompt: &[TokenId], params: &SamplingParams) -> DraftTask {
-    DraftTask {
-        key: SequenceKey(1),
-        text: prompt.to_vec(),
-        hidden: Vec::new(),
-        choices: Choices::default(),
-        sampler: sampler(params, prompt),
-        rule: Rule::Coupled,
-        step: 0,
-        room: Room { nodes: 500, depth: 100 },
-        tree: DraftTree::single(*prompt.last().unwrap()),
-        accepted: Accepted::new(),
-    }
+    let sampler = sampler(params, prompt);
+    let room = Room { nodes: 500, depth: 100 };
+    DraftTask { room, ..DraftTask::new(SequenceKey(1), prompt.to_vec(), sampler, Rule::Coupled) }
 }
 
 /// Does to a proposed draft what the engine does.

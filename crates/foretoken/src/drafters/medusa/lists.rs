@@ -85,10 +85,10 @@ fn spread<'a>(logits: &'a [f32], tokens: Option<&[TokenId]>, row: &'a mut [f32])
 
 #[cfg(test)]
 mod tests {
-    use foretoken_core::{Accepted, DraftTree, Noise, Sampler, SamplingParams};
+    use foretoken_core::{Noise, Sampler, SamplingParams};
 
     use super::*;
-    use crate::drafters::{Choices, Room, SequenceKey};
+    use crate::drafters::SequenceKey;
 
     /// Heads that guess the same whatever the state.
     struct Fixed {
@@ -131,18 +131,8 @@ mod tests {
         params: SamplingParams,
     ) -> Vec<Vec<TokenId>> {
         let noise = Noise { seed: 3, choice: 0 };
-        let mut task = DraftTask {
-            key: SequenceKey(1),
-            text: vec![7, 0],
-            hidden: vec![0.0],
-            choices: Choices::default(),
-            sampler: Sampler::new(params, noise, VOCAB).unwrap(),
-            rule,
-            step: 0,
-            room: Room { nodes: 9, depth: 9 },
-            tree: DraftTree::single(0),
-            accepted: Accepted::new(),
-        };
+        let sampler = Sampler::new(params, noise, VOCAB).unwrap();
+        let mut task = DraftTask::new(SequenceKey(1), vec![7, 0], sampler, rule);
         let mut lists = Lists::new(VOCAB);
         lists.rank((heads, 0), &mut task, drafted, &[3; 3]);
         assert_eq!(lists.token(1, 0), lists.tokens(1).first().copied());

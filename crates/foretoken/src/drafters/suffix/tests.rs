@@ -1,24 +1,14 @@
-use foretoken_core::{Accepted, DraftTree, Noise, Rule, Sampler, SamplingParams};
+use foretoken_core::{Noise, Rule, Sampler, SamplingParams};
 
 use super::*;
-use crate::drafters::{Choices, Room};
+use crate::drafters::Room;
 
 const WIDE: Room = Room { nodes: 99, depth: 99 };
 
 fn task(key: SequenceKey, text: &[TokenId], room: Room) -> DraftTask {
     let noise = Noise { seed: 0, choice: 0 };
-    DraftTask {
-        key,
-        text: text.to_vec(),
-        hidden: Vec::new(),
-        choices: Choices::default(),
-        sampler: Sampler::new(SamplingParams::default(), noise, 100).unwrap(),
-        rule: Rule::default(),
-        step: 0,
-        room,
-        tree: DraftTree::single(text.last().copied().unwrap_or_default()),
-        accepted: Accepted::new(),
-    }
+    let sampler = Sampler::new(SamplingParams::default(), noise, 100).unwrap();
+    DraftTask { room, ..DraftTask::new(key, text.to_vec(), sampler, Rule::default()) }
 }
 
 /// What is proposed after a text: the tree's tokens and parents, in preorder.

@@ -1,0 +1,17 @@
+//! What the charts of all commands share.
+
+use plotters::style::RGBColor;
+
+/// Width and height in pixels.
+pub(crate) const SIZE: (u32, u32) = (900, 560);
+/// Colours of curves in turn, which most kinds of colour vision tell apart (Okabe and Ito 2008).
+pub(crate) const COLOURS: [RGBColor; 8] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(90, 90, 90),
+    RGBColor(240, 228, 66),
+];
