@@ -51,7 +51,8 @@ fn without_a_template_the_model_continues_the_text() {
 
 #[test]
 fn statistics_name_what_was_done() {
-    let run = foretoken(&["generate", "-p", "x", "--max-tokens", "8", "--temperature", "1"]);
+    let flags = ["--max-tokens", "8", "--temperature", "1", "--ignore-eos"];
+    let run = foretoken(&[&["generate", "-p", "x"], &flags[..]].concat());
     let line = run.stderr.trim_end();
     for part in ["8 tokens, ", " tokens per pass (drafter model, acceptance coupled), seed "] {
         assert!(line.contains(part), "{line}");
