@@ -11,9 +11,9 @@ use crate::{Accepted, DraftTree, Role};
 pub struct SpecStats {
     /// Target passes that emitted.
     pub steps: u64,
-    /// Candidates sent to the target, roots not counted.
+    /// Candidates sent to the target, roots not counted, and probes that the text took.
     pub drafted: u64,
-    /// Probes sent to the target.
+    /// Probes sent to the target that the text did not take.
     pub probes: u64,
     /// Emitted tokens that were drafted; what the end of the text cut off is not counted.
     pub accepted: u64,
@@ -50,8 +50,15 @@ impl SpecStats {
                 *at(&mut self.drafted_by_position, tree.depth(node) as usize - 1) += 1;
             }
         }
-        for depth in 0..accepted.drafted() {
+        let mut node = Some(0);
+        for (depth, &token) in accepted.tokens()[..accepted.drafted()].iter().enumerate() {
             *at(&mut self.accepted_by_position, depth) += 1;
+            node = node.and_then(|parent| tree.child_with_token(parent, token));
+            if node.is_some_and(|node| tree.role(node) == Role::Probe) {
+                self.probes -= 1;
+                self.drafted += 1;
+                *at(&mut self.drafted_by_position, depth) += 1;
+            }
         }
         let emitted = accepted.tokens().len() as u64;
         if self.steps == 0 {

@@ -70,8 +70,29 @@ fn probes_are_counted_apart() {
     builder.freeze(&mut tree);
     let mut stats = SpecStats::default();
     stats.record(&tree, &step(&tree, None));
-    assert_eq!((stats.drafted, stats.probes), (2, 2));
+    assert_eq!((stats.drafted, stats.probes, stats.accepted), (2, 2, 1));
     assert_eq!(stats.drafted_by_position, [2]);
+    assert_eq!(stats.check_integrity(), Ok(()));
+}
+
+#[test]
+fn probes_that_the_text_took_were_drafted() {
+    let mut builder = TreeBuilder::new(0);
+    let first = builder.push(BuildId::ROOT, 1, Role::Probe).unwrap();
+    let second = builder.push(first, 2, Role::Probe).unwrap();
+    builder.push(second, 4, Role::Probe).unwrap();
+    let mut tree = DraftTree::single(0);
+    builder.freeze(&mut tree);
+    for end in [None, Some(2)] {
+        let mut stats = SpecStats::default();
+        stats.record(&tree, &step(&tree, end));
+        assert_eq!((stats.drafted, stats.probes, stats.accepted), (2, 1, 2));
+        assert_eq!(stats.drafted_by_position, [1, 1]);
+        assert_eq!(stats.check_integrity(), Ok(()));
+    }
+    let mut stats = SpecStats::default();
+    stats.record(&tree, &step(&tree, Some(1)));
+    assert_eq!((stats.drafted, stats.probes, stats.accepted), (1, 2, 1));
     assert_eq!(stats.check_integrity(), Ok(()));
 }
 

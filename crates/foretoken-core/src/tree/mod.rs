@@ -28,7 +28,8 @@ const NO_NODE: u32 = u32::MAX;
 pub enum Role {
     /// Proposed for the text: verified, and committed when accepted. The root counts as one.
     Candidate,
-    /// Computed for the drafter alone (Lookahead's window); never accepted.
+    /// Computed for the drafter (Lookahead's window). No rule tests it, but a walk that draws each token
+    /// from the target may pass through it, since its row is one of the text's like any other.
     Probe,
 }
 
@@ -244,9 +245,9 @@ impl DraftTree {
         self.children(node).filter(|&child| self.role(child) == Role::Candidate)
     }
 
-    /// The candidate child of `node` that carries `token`.
+    /// The child of `node` that carries `token`, whatever its role.
     pub fn child_with_token(&self, node: NodeId, token: TokenId) -> Option<NodeId> {
-        self.candidate_children(node).find(|&child| self.token(child) == token)
+        self.children(node).find(|&child| self.token(child) == token)
     }
 
     /// Writes the nodes from the root to `node`, both included, over `out`.

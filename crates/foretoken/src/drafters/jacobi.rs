@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use foretoken_core::TokenId;
 
 use super::scatter::Scatter;
-use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight, child};
+use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "jacobi",
@@ -47,7 +47,7 @@ impl Block {
         let mut at = Some(0);
         for guess in &mut self.guesses {
             let Some(node) = at else { break };
-            at = child(&task.tree, node, *guess);
+            at = task.tree.child_with_token(node, *guess);
             *guess = task.choices.get(node).unwrap_or(*guess);
         }
         self.guesses.extend(at.and_then(|node| task.choices.get(node)));

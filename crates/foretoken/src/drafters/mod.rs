@@ -17,7 +17,7 @@ mod none;
 mod scatter;
 mod suffix;
 
-use foretoken_core::{Accepted, DraftTree, NodeId, Rule, Sampler, TokenId};
+use foretoken_core::{Accepted, DraftTree, Rule, Sampler, TokenId};
 use foretoken_model::Target;
 
 pub use choices::Choices;
@@ -243,11 +243,6 @@ pub const DRAFTERS: &[DrafterInfo] = &[
     lookahead::INFO,
     jacobi::INFO,
 ];
-
-/// The child of a node with a token, whatever its role.
-fn child(tree: &DraftTree, node: NodeId, token: TokenId) -> Option<NodeId> {
-    tree.children(node).find(|&child| tree.token(child) == token)
-}
 
 /// Looks up the methods of a `+`-separated list.
 pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {

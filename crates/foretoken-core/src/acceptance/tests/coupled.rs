@@ -106,6 +106,7 @@ struct Coverage {
     accepted_all: usize,
     at_later_sibling: usize,
     scattered: usize,
+    through_probe: usize,
     cut: usize,
 }
 
@@ -122,6 +123,7 @@ impl Coverage {
             self.at_later_sibling +=
                 usize::from(tree.candidate_children(parent).next() != Some(node));
             self.scattered += usize::from(node != parent + 1);
+            self.through_probe += usize::from(tree.role(node) == Role::Probe);
         }
     }
 }
@@ -164,7 +166,7 @@ fn check_path(tree: &DraftTree, out: &Accepted) {
     tree.path(out.path()[out.path().len() - 1], &mut path);
     assert_eq!(out.path(), path, "the path leads from the root to a node");
     for (&node, &token) in out.path()[1..].iter().zip(out.tokens()) {
-        assert_eq!((tree.token(node), tree.role(node)), (token, Role::Candidate));
+        assert_eq!(tree.token(node), token);
     }
 }
 
@@ -203,6 +205,7 @@ fn a_run_meets_every_kind_of_step() {
         ],
         vec![candidate(0, 0, true)],
         vec![candidate(0, 0, false)],
+        vec![Proposed { parent: 0, token: 0, role: Role::Probe, knows: true }],
         vec![],
         vec![candidate(0, 0, true), candidate(1, 0, true), candidate(2, 0, true)],
     ];
@@ -220,10 +223,19 @@ fn a_run_meets_every_kind_of_step() {
         total.accepted_all += coverage.accepted_all;
         total.at_later_sibling += coverage.at_later_sibling;
         total.scattered += coverage.scattered;
+        total.through_probe += coverage.through_probe;
         total.cut += coverage.cut;
     }
-    let Coverage { rejected, accepted_one, accepted_all, at_later_sibling, scattered, cut } = total;
-    for count in [rejected, accepted_one, accepted_all, at_later_sibling, scattered, cut] {
-        assert!(count > 5, "{total:?}");
-    }
+    let Coverage {
+        rejected,
+        accepted_one,
+        accepted_all,
+        at_later_sibling,
+        scattered,
+        through_probe,
+        cut,
+    } = total;
+    let kinds =
+        [rejected, accepted_one, accepted_all, at_later_sibling, scattered, through_probe, cut];
+    assert!(kinds.iter().all(|&count| count > 5), "{total:?}");
 }

@@ -140,17 +140,17 @@ fn penalties_know_the_path() {
 }
 
 #[test]
-fn a_probe_is_never_kept() {
+fn a_threshold_tests_no_probe_and_draws_may_take_one() {
     let mut builder = TreeBuilder::new(0);
     builder.push(BuildId::ROOT, 1, Role::Probe).unwrap();
     let mut tree = DraftTree::single(0);
     builder.freeze(&mut tree);
     let rows = TableRows(vec![row(&[0.01, 0.97, 0.01, 0.01]); 2]);
     let step = Step { tree: &tree, rows: &rows, position: 5, index: 0 };
-    for rule in [Rule::TYPICAL, Rule::Coupled, Rule::Rejection] {
+    for (rule, taken) in [(Rule::TYPICAL, 0), (Rule::Coupled, 1), (Rule::Rejection, 1)] {
         let mut out = Accepted::new();
         Verifier::new().verify(rule, &step, &mut sampler(1.0, 4, 4), &mut out);
-        assert_eq!((out.path(), out.drafted()), (&[0][..], 0), "{rule:?}");
+        assert_eq!((out.path(), out.drafted()), (&[0, 1][..=taken], taken), "{rule:?}");
     }
 }
 

@@ -11,7 +11,7 @@ use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
 use super::LookaheadShape;
 use super::pool::Pool;
 use crate::drafters::scatter::Scatter;
-use crate::drafters::{DraftTask, Room, child};
+use crate::drafters::{DraftTask, Room};
 
 #[derive(Debug)]
 pub(super) struct Window {
@@ -115,7 +115,7 @@ impl Window {
     fn read(&mut self, task: &DraftTask) {
         self.next.clear();
         let Some((stem, branches)) = self.rows.split_first() else { return };
-        let below = |at: Option<_>, token| child(&task.tree, at?, token);
+        let below = |at: Option<_>, token| task.tree.child_with_token(at?, token);
         let mut above = Some(0);
         for (column, &first) in stem.iter().enumerate() {
             if column > 0 {
