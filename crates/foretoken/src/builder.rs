@@ -10,7 +10,9 @@ use foretoken_model::{
 };
 use foretoken_tensor::WeightFormat;
 
-use crate::drafters::{self, DraftModel, Drafter, DrafterInfo, LoadedHeads, Needs, Parts, Sight};
+use crate::drafters::{
+    self, Built, DraftModel, Drafter, DrafterInfo, LoadedHeads, Needs, Parts, Sight,
+};
 use crate::engine::State;
 use crate::{CostCurve, Engine, EngineOptions, Error, MedusaOptions};
 
@@ -45,12 +47,13 @@ impl Engine {
         let methods = drafters::parse(name)?;
         let needs: Vec<Needs> = methods.iter().map(|method| method.needs).collect();
         let mut opened = Opened::open(options, &needs, progress)?;
-        let drafters = methods.iter().map(|method| method.build(opened.parts(method, options)));
-        let drafters = drafters.collect::<Result<_, _>>()?;
+        let built = methods.iter().map(|method| method.build(opened.parts(method, options)));
+        let built = built.collect::<Result<Vec<Built>, _>>()?;
+        let most = built.iter().map(|built| built.nodes).max().unwrap_or(0);
         let engine = Self {
-            drafters,
+            draft_nodes: options.draft.tokens.unwrap_or(most),
+            drafters: built.into_iter().map(|built| built.drafter).collect(),
             drafter_name: name.to_owned(),
-            draft_nodes: methods.iter().map(|m| m.most_nodes(options)).max().unwrap_or(0),
             sight: methods.iter().fold(Sight::Text, |sight, method| sight.and(method.sight)),
             ..opened.engine(options)
         };
@@ -152,7 +155,7 @@ impl Opened {
     }
 }
 
-/// Parts of the caller's own. Both are meant for an engine that has not run yet.
+/// Parts of the caller's own. All are meant for an engine that has not run yet.
 impl Engine {
     /// Replaces the drafters by what `change` makes of them: methods of one's own, or the engine's
     /// with something around them. Several are merged, in order. The text stays what it is.
@@ -167,11 +170,11 @@ impl Engine {
         self
     }
 
-    /// Shows drafters the target's hidden states, whatever the engine's own asked for: those given by
-    /// [`Engine::with_drafters`] may want them.
+    /// Shows drafters so much of the target, besides what the engine's own asked for: those given by
+    /// [`Engine::with_drafters`] may want it.
     #[must_use]
-    pub fn with_hidden_states(mut self) -> Self {
-        self.sight = self.sight.and(Sight::Hidden);
+    pub fn with_sight(mut self, sight: Sight) -> Self {
+        self.sight = self.sight.and(sight);
         self
     }
 

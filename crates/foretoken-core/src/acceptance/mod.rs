@@ -10,6 +10,7 @@ mod block;
 mod chance;
 mod coupled;
 mod draft;
+mod ranking;
 mod rejection;
 mod typical;
 mod weights;
@@ -81,7 +82,7 @@ pub struct Step<'a> {
 
 impl Step<'_> {
     /// Index in the text of the token that follows `node`.
-    fn position_after(&self, node: NodeId) -> u32 {
+    pub fn position_after(&self, node: NodeId) -> u32 {
         self.position + self.tree.depth(node)
     }
 }

@@ -20,7 +20,7 @@ const PART: usize = 32;
 pub struct Ranked {
     /// The token.
     pub token: TokenId,
-    /// `x/T + g`; the logit itself at temperature 0.
+    /// `x/T + g`, without `g` where tokens are ranked by likelihood; the logit itself at temperature 0.
     pub score: f64,
 }
 

@@ -5,7 +5,7 @@ use super::distribution::Distribution;
 use super::history::History;
 use super::params::{ParamError, SamplingParams};
 use super::perturb::{ByScore, Perturbation, Ranked};
-use super::pipeline::Filter;
+use super::pipeline::{Filter, Key};
 use super::scan::{SampleError, Scan};
 use crate::TokenId;
 use crate::noise::{Domain, Noise, NoiseRows};
@@ -114,7 +114,8 @@ impl Sampler {
     }
 
     /// Writes the `k` tokens with the largest logits to `out`, whatever the noise: those that a rule
-    /// with noise of its own is most likely to accept. The score is the logit.
+    /// with noise of its own is most likely to accept. The score is `x/T`, so that scores differ by as
+    /// much as log-probabilities do; at temperature 0 it is the logit.
     pub fn likeliest(
         &mut self,
         row: &[f32],
@@ -123,9 +124,11 @@ impl Sampler {
         out: &mut Vec<Ranked>,
     ) -> Result<(), SampleError> {
         out.clear();
+        let divisor = if self.is_greedy() { 1.0 } else { self.params.temperature };
         let Reading { logits, scan, filter, .. } = self.read(row, path)?;
         let ranked = filter.largest(logits, scan, k).iter().take(k);
-        out.extend(ranked.map(|key| Ranked { token: key.token(), score: key.logit().into() }));
+        let score = |key: &Key| f64::from(key.logit()) / divisor;
+        out.extend(ranked.map(|key| Ranked { token: key.token(), score: score(key) }));
         Ok(())
     }
 

@@ -62,10 +62,9 @@ pub fn calibrate_medusa(
     let missing = || Error::NoMedusaHeads { drafter: "medusa" };
     let heads = opened.heads.take().ok_or_else(missing)?.heads;
     let (count, tally) = (heads.count(), Arc::new(Mutex::new(Tally::default())));
-    let mut engine = opened.engine(engine);
+    let mut engine = opened.engine(engine).with_sight(Sight::Hidden);
     let recorder = Recorder::new(heads, engine.target.spec().vocab, Arc::clone(&tally));
     engine.drafters = vec![Box::new(recorder)];
-    engine.sight = Sight::Hidden;
     let total = options.temperatures.len() * options.prompts.len();
     let mut run =
         Run { engine, progress, seen: CalibrationProgress { done: 0, total, positions: 0 } };

@@ -25,10 +25,8 @@ impl Choices {
         self.tokens.clear();
     }
 
-    /// Chooses at every node, with the noise of the node's position and behind its own path.
-    ///
-    /// As drafts are ranked: where the target draws under the noise of the position, by the same noise; for
-    /// rules that draw otherwise, by likelihood.
+    /// Takes the best token at every node, as drafts are ranked: at the node's position and behind its own
+    /// path.
     pub(crate) fn choose(&mut self, step: &Step<'_>, rule: Rule, sampler: &mut Sampler) {
         let Self { tokens, path, ranked } = self;
         let tree = step.tree;
@@ -40,13 +38,8 @@ impl Choices {
                 path.push(tree.token(node));
             }
             let row = step.rows.row(node);
-            match rule {
-                Rule::Coupled => sampler.draw(row, path, step.position + tree.depth(node)).ok(),
-                Rule::Rejection | Rule::Typical { .. } => {
-                    sampler.likeliest(row, path, 1, ranked).ok()?;
-                    ranked.first().map(|best| best.token)
-                }
-            }
+            sampler.rank_under(rule, row, path, step.position_after(node), 1, ranked).ok()?;
+            ranked.first().map(|best| best.token)
         }));
     }
 }

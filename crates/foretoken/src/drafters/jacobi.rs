@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use foretoken_core::TokenId;
 
 use super::scatter::Scatter;
-use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
+use super::{Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "jacobi",
@@ -19,9 +19,8 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::Nothing,
     sight: Sight::Choices,
     nodes: 8,
-    chosen: |_| None,
-    build: |Parts { ceilings, .. }| {
-        Ok(Box::new(Jacobi { nodes: ceilings.nodes, sequences: HashMap::new(), chain: Vec::new() }))
+    build: |Parts { ceilings: Ceilings { nodes, .. }, .. }| {
+        Ok(Built::new(Jacobi { nodes, sequences: HashMap::new(), chain: Vec::new() }, nodes))
     },
 };
 

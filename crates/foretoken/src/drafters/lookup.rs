@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
 
-use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
+use super::{Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "lookup",
@@ -18,14 +18,9 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::Nothing,
     sight: Sight::Text,
     nodes: 8,
-    chosen: |_| None,
-    build: |Parts { ceilings, .. }| {
-        Ok(Box::new(Lookup {
-            nodes: ceilings.nodes,
-            sequences: HashMap::new(),
-            found: Vec::new(),
-            builder: TreeBuilder::new(0),
-        }))
+    build: |Parts { ceilings: Ceilings { nodes, .. }, .. }| {
+        let (sequences, found, builder) = (HashMap::new(), Vec::new(), TreeBuilder::new(0));
+        Ok(Built::new(Lookup { nodes, sequences, found, builder }, nodes))
     },
 };
 

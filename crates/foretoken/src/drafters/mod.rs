@@ -27,7 +27,7 @@ pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
 pub use model::ModelDrafter;
 pub use suffix::SuffixDrafter;
 
-use crate::{CostCurve, DraftOptions, EngineOptions, Error, MedusaOptions};
+use crate::{CostCurve, DraftOptions, Error, MedusaOptions};
 
 /// A sequence as its drafters see it. Its number is unique while the sequence is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -185,12 +185,24 @@ pub struct DrafterInfo {
     pub needs: Needs,
     /// What it sees.
     pub sight: Sight,
-    /// Most nodes of a draft unless the options say otherwise; merged methods have the largest of their
-    /// budgets together.
+    /// Most nodes of a draft unless the options or what is built say otherwise; merged methods have the
+    /// largest of their budgets together.
     pub nodes: usize,
-    /// Nodes of the draft that the options choose for it.
-    chosen: fn(&EngineOptions) -> Option<usize>,
-    build: fn(Parts<'_>) -> Result<Box<dyn Drafter>, Error>,
+    build: fn(Parts<'_>) -> Result<Built, Error>,
+}
+
+/// A method that is ready to draft.
+pub(crate) struct Built {
+    pub(crate) drafter: Box<dyn Drafter>,
+    /// Most nodes of its drafts; the budget of all methods is the largest of theirs unless the caller chose
+    /// one.
+    pub(crate) nodes: usize,
+}
+
+impl Built {
+    fn new(drafter: impl Drafter + 'static, nodes: usize) -> Self {
+        Self { drafter: Box::new(drafter), nodes }
+    }
 }
 
 /// What a method is built from.
@@ -263,7 +275,7 @@ pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {
 
 impl DrafterInfo {
     /// Builds the method.
-    pub(crate) fn build(&self, parts: Parts<'_>) -> Result<Box<dyn Drafter>, Error> {
+    pub(crate) fn build(&self, parts: Parts<'_>) -> Result<Built, Error> {
         (self.build)(parts)
     }
 
@@ -271,11 +283,5 @@ impl DrafterInfo {
     pub(crate) fn ceilings(&self, options: DraftOptions) -> Ceilings {
         let DraftOptions { tokens, width, min_probability } = options;
         Ceilings { nodes: tokens.unwrap_or(self.nodes), width, min_probability }
-    }
-
-    /// Most nodes of its drafts under all options.
-    pub(crate) fn most_nodes(&self, options: &EngineOptions) -> usize {
-        let chosen = (self.chosen)(options).unwrap_or(0);
-        options.draft.tokens.unwrap_or(self.nodes.max(chosen))
     }
 }

@@ -2,7 +2,7 @@
 
 use foretoken_core::TokenId;
 
-use super::{DraftTask, Drafter, DrafterInfo, Needs, SequenceKey, Sight};
+use super::{Built, DraftTask, Drafter, DrafterInfo, Needs, SequenceKey, Sight};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "none",
@@ -11,8 +11,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::Nothing,
     sight: Sight::Text,
     nodes: 0,
-    chosen: |_| None,
-    build: |_| Ok(Box::new(Silent)),
+    build: |_| Ok(Built::new(Silent, 0)),
 };
 
 struct Silent;

@@ -19,7 +19,7 @@ use self::pool::Pool;
 pub use self::shape::LookaheadShape;
 use self::window::Window;
 use super::scatter::Scatter;
-use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
+use super::{Built, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "lookahead",
@@ -28,11 +28,10 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::Nothing,
     sight: Sight::Choices,
     nodes: LookaheadShape::MOST,
-    chosen: |options| options.lookahead.map(LookaheadShape::nodes),
     build: |Parts { lookahead, tokens, cost, eos, .. }| {
         let shape = lookahead.unwrap_or_else(|| LookaheadShape::affordable(cost));
         let shape = tokens.map_or(shape, |nodes| shape.within(nodes));
-        Ok(Box::new(Lookahead::new(shape, eos)))
+        Ok(Built::new(Lookahead::new(shape, eos), shape.nodes()))
     },
 };
 

@@ -2,7 +2,7 @@
 //!
 //! It knows no tree: whoever has heads, also those of a draft model, ranks their guesses here.
 
-use foretoken_core::{Ranked, Rule, TokenId};
+use foretoken_core::{Ranked, TokenId};
 use foretoken_model::Heads;
 
 use crate::drafters::DraftTask;
@@ -29,8 +29,7 @@ impl Lists {
     /// text and the `drafted` ones that follow it: `lengths[d]` guesses at depth `d + 1`, fewer where fewer
     /// survive the sampler.
     ///
-    /// Where the target draws under its noise of the position, guesses are ranked under the same noise; for
-    /// rules that draw otherwise, by likelihood. Penalties see the best guesses of the depths above, whatever
+    /// Guesses are ranked as the task's rule wants them. Penalties see the best guesses of the depths above, whatever
     /// is accepted in the end.
     pub(crate) fn rank(
         &mut self,
@@ -47,12 +46,7 @@ impl Lists {
         for (head, (&length, list)) in lengths.iter().zip(&mut self.depths).enumerate() {
             let logits = spread(heads.logits(head, row), heads.tokens(), &mut self.row);
             let (sampler, path, position) = (&mut task.sampler, &self.path, first + head as u32);
-            let ranked = match task.rule {
-                Rule::Coupled => sampler.rank(logits, path, position, length, list),
-                Rule::Rejection | Rule::Typical { .. } => {
-                    sampler.likeliest(logits, path, length, list)
-                }
-            };
+            let ranked = sampler.rank_under(task.rule, logits, path, position, length, list);
             // Heads that cannot be read guess nothing; the text is none of their business.
             let (Ok(()), Some(best)) = (ranked, list.first()) else { return };
             self.path.push(best.token);
@@ -85,7 +79,7 @@ fn spread<'a>(logits: &'a [f32], tokens: Option<&[TokenId]>, row: &'a mut [f32])
 
 #[cfg(test)]
 mod tests {
-    use foretoken_core::{Noise, Sampler, SamplingParams};
+    use foretoken_core::{Noise, Rule, Sampler, SamplingParams};
 
     use super::*;
     use crate::drafters::SequenceKey;

@@ -22,7 +22,7 @@ pub(crate) use load::LoadedHeads;
 pub use trees::MedusaTrees;
 use trees::Size;
 
-use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
+use super::{Built, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
 use crate::Error;
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
@@ -32,11 +32,10 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::MedusaHeads,
     sight: Sight::Hidden,
     nodes: 63,
-    chosen: |options| options.medusa.choices.nodes(),
     build,
 };
 
-fn build(parts: Parts<'_>) -> Result<Box<dyn Drafter>, Error> {
+fn build(parts: Parts<'_>) -> Result<Built, Error> {
     let Parts { heads, medusa, ceilings, tokens, cost, vocab, .. } = parts;
     let missing = || Error::NoMedusaHeads { drafter: INFO.name };
     let LoadedHeads { heads, calibration, seconds, .. } = heads.ok_or_else(missing)?;
@@ -51,7 +50,8 @@ fn build(parts: Parts<'_>) -> Result<Box<dyn Drafter>, Error> {
             MedusaTrees::best(calibration.as_ref(), heads.count(), size)
         }
     };
-    Ok(Box::new(MedusaDrafter::new(heads, trees, vocab)))
+    let nodes = trees.most_nodes();
+    Ok(Built::new(MedusaDrafter::new(heads, trees, vocab), nodes))
 }
 
 /// Drafts with heads: those of the engine's options, or of one's own.
@@ -64,7 +64,7 @@ pub struct MedusaDrafter {
 impl MedusaDrafter {
     /// Heads for a target of so many tokens, and which of their guesses are sent. An engine that did not
     /// build them itself must be told to show its hidden states
-    /// ([`Engine::with_hidden_states`](crate::Engine::with_hidden_states)).
+    /// ([`Engine::with_sight`](crate::Engine::with_sight)).
     pub fn new(heads: Box<dyn Heads>, trees: MedusaTrees, vocab: usize) -> Self {
         Self { guesser: Guesser::new(heads, trees, vocab), rows: Vec::new() }
     }

@@ -86,6 +86,11 @@ impl MedusaTrees {
         Self { trees: calibration.measurements.iter().map(best).collect() }
     }
 
+    /// Nodes of the largest.
+    pub(super) fn most_nodes(&self) -> usize {
+        self.trees.iter().map(|(_, tree)| tree.tree.len()).max().unwrap_or(0)
+    }
+
     /// The tree for the temperature that is nearest.
     pub(super) fn nearest(&self, temperature: f64) -> &SizedTree {
         let distance = |&(measured, _): &(f64, SizedTree)| (measured - temperature).abs();

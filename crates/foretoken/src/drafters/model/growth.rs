@@ -1,8 +1,8 @@
 //! The draft of one sequence while it grows, level by level.
 //!
-//! Ranked growth serves the rules that draw with position noise: children are the tokens with the
-//! best scores, and the draft that is sent is the best of what was grown. Sampled growth serves
-//! `rejection`: children are drawn from the draft's own law, and nothing drawn is left out.
+//! In ranked growth children are the tokens that the rule is most likely to accept, and the draft that is
+//! sent is the best of what was grown. Sampled growth serves `rejection`: children are drawn from the
+//! draft's own law, and nothing drawn is left out.
 
 use foretoken_core::{
     BuildId, Distribution, DraftSampler, DraftTree, NodeId, Ranked, Role, Rule, SampleError,
@@ -166,7 +166,8 @@ impl Growth {
         let Node { depth, value, .. } = self.nodes[node];
         let position = task.position() + depth;
         let width = self.ceilings.width;
-        task.sampler.rank(row, &self.path, position, width.max(2), &mut self.ranked)?;
+        let DraftTask { sampler, rule, .. } = task;
+        sampler.rank_under(*rule, row, &self.path, position, width.max(2), &mut self.ranked)?;
         let best = self.ranked.first().map_or(0.0, |first| first.score);
         let second = self.ranked.get(1).map_or(f64::NEG_INFINITY, |second| second.score);
         for (rank, &Ranked { token, score }) in self.ranked.iter().take(width).enumerate() {
@@ -306,5 +307,41 @@ impl Growth {
             at = self.nodes[at].parent;
         }
         self.path.reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foretoken_core::{Noise, Sampler, SamplingParams};
+
+    use super::*;
+    use crate::drafters::SequenceKey;
+
+    const ROW: [f32; 5] = [0.0, 1.0, 0.75, -1.0, 0.5];
+
+    /// The first level of a draft of two tokens: tokens and where their estimates come from.
+    fn level(rule: Rule, temperature: f64, seed: u64) -> Vec<(TokenId, Option<Bucket>)> {
+        let params = SamplingParams { temperature, ..SamplingParams::default() };
+        let sampler = Sampler::new(params, Noise { seed, choice: 0 }, ROW.len()).unwrap();
+        let mut task = DraftTask::new(SequenceKey(1), vec![3], sampler, rule);
+        let mut growth = Growth::new(Ceilings { nodes: 2, width: 2, min_probability: 0.0 });
+        growth.restart(&task, Room { nodes: 2, depth: 1 });
+        growth.grow(&mut task, &Confidence::new(), |_| &ROW);
+        growth.nodes[1..].iter().map(|node| (node.token, node.bucket)).collect()
+    }
+
+    #[test]
+    fn typical_acceptance_is_drafted_for_by_likelihood_with_margins_over_temperature() {
+        for temperature in [0.1, 1.0] {
+            let margin = 0.25 / temperature;
+            let (leader, follower) = (Bucket::leader(margin), Bucket::follower(margin));
+            for seed in 0..20 {
+                let likeliest = [(1, Some(leader)), (2, Some(follower))];
+                assert_eq!(level(Rule::TYPICAL, temperature, seed), likeliest);
+            }
+        }
+        let first: Vec<TokenId> =
+            (0..20).map(|seed| level(Rule::Coupled, 1.0, seed)[0].0).collect();
+        assert!(first.iter().any(|&token| token != 1), "coupled ranks by noise: {first:?}");
     }
 }

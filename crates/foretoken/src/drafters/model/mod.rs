@@ -18,7 +18,7 @@ use self::growth::Growth;
 use self::nested::Nested;
 use super::confidence::Confidence;
 use super::{
-    Ceilings, DraftModel, DraftTask, Drafter, DrafterInfo, MedusaTrees, Needs, Parts, Room,
+    Built, Ceilings, DraftModel, DraftTask, Drafter, DrafterInfo, MedusaTrees, Needs, Parts, Room,
     SequenceKey, Sight,
 };
 use crate::{DraftOptions, Error};
@@ -30,17 +30,21 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::DraftModel,
     sight: Sight::Text,
     nodes: 8,
-    chosen: |_| None,
     build,
 };
 
-fn build(Parts { ceilings, model, vocab, .. }: Parts<'_>) -> Result<Box<dyn Drafter>, Error> {
+fn build(Parts { ceilings, model, vocab, .. }: Parts<'_>) -> Result<Built, Error> {
     let missing = || Error::NoDraftModel { drafter: INFO.name };
     let DraftModel { model, heads } = model.ok_or_else(missing)?;
     let drafter = ModelDrafter::with_ceilings(model, ceilings, vocab);
-    let Some(heads) = heads else { return Ok(Box::new(drafter)) };
-    let trees = heads.unmeasured_trees();
-    Ok(Box::new(drafter.with_heads(heads.heads, trees)))
+    let drafter = match heads {
+        Some(heads) => {
+            let trees = heads.unmeasured_trees();
+            drafter.with_heads(heads.heads, trees)
+        }
+        None => drafter,
+    };
+    Ok(Built::new(drafter, ceilings.nodes))
 }
 
 /// Rows per pass while a prompt is read.

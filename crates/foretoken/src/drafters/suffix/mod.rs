@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use automaton::{Automaton, LONGEST};
 use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
 
-use super::{DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
+use super::{Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "suffix",
@@ -21,8 +21,9 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     needs: Needs::Nothing,
     sight: Sight::Text,
     nodes: 16,
-    chosen: |_| None,
-    build: |Parts { ceilings, .. }| Ok(Box::new(SuffixDrafter::new(ceilings.nodes, CAPACITY))),
+    build: |Parts { ceilings: Ceilings { nodes, .. }, .. }| {
+        Ok(Built::new(SuffixDrafter::new(nodes, CAPACITY), nodes))
+    },
 };
 
 /// Tokens kept per key.
