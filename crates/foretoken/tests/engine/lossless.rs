@@ -40,7 +40,7 @@ fn jobs(source: &ModelSource, domain: Domain, lengths: &[usize]) -> Vec<Job> {
 
 fn oracle(jobs: &[Job], Shape { rate, rank, depth }: Shape) -> Oracle {
     let texts = jobs.iter().map(|job| job.text.tokens.clone()).collect();
-    Oracle { texts, rate, rank, depth, vocab: VOCAB, dice: Dice(11) }
+    Oracle { texts, rate, rank, depth, vocab: VOCAB, dice: Dice(5) }
 }
 
 /// Runs all jobs with drafts of a shape, `together` at a time, and checks that the cell saw what it is

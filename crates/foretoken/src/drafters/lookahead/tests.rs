@@ -3,7 +3,7 @@
 //! The transcription follows the paper and the authors' program in its own terms: rows `r[0]`, `r[1]`, ... of
 //! which the first lacks the root, a list of n-grams per token, every row of a pass computed from its own
 //! text. It differs where they are wrong: a full match counts all its tokens and the one behind them, and what
-//! is accepted joins the text once.
+//! is accepted joins the text once. And it takes tokens of the window where the text runs into them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,6 +79,13 @@ impl Transcription {
         self.pool.get(self.text.last().unwrap()).cloned().unwrap_or_default()
     }
 
+    /// What every row of the window sees behind the root, itself included.
+    fn window(&self) -> Vec<Vec<TokenId>> {
+        let rows = 0..self.r.len();
+        let all = rows.flat_map(|l| (0..self.r[l].len()).map(move |i| (l, i)));
+        all.map(|(l, i)| self.sees(l, i)).collect()
+    }
+
     /// What `r[l][i]` sees behind the root, itself included.
     fn sees(&self, l: usize, i: usize) -> Vec<TokenId> {
         let above = if l == 0 { &self.r[0][..=i] } else { &self.r[0][..i] };
@@ -94,7 +101,7 @@ impl Transcription {
     fn step(&mut self) -> Vec<TokenId> {
         let root = *self.text.last().unwrap();
         let mut best: Vec<TokenId> = Vec::new();
-        for guess in self.guesses() {
+        for guess in self.guesses().into_iter().chain(self.window()) {
             let right = |&length: &usize| self.behind(&guess[..length]) == guess[length];
             let length = (0..guess.len()).take_while(right).count();
             if length > best.len() {
@@ -212,9 +219,7 @@ fn compare(shape: [usize; 3], params: &SamplingParams) -> BTreeMap<usize, usize>
         propose(&mut drafter, &mut task);
         let guessed: BTreeSet<_> = reference.guesses().iter().flat_map(|g| prefixes(g)).collect();
         assert_eq!(paths(&task.tree, Role::Candidate), guessed, "guesses of step {step}");
-        let rows = 0..reference.r.len();
-        let seen = rows.flat_map(|l| (0..reference.r[l].len()).map(move |i| (l, i)));
-        let window: BTreeSet<_> = seen.map(|(l, i)| reference.sees(l, i)).collect();
+        let window: BTreeSet<_> = reference.window().into_iter().collect();
         let probes: BTreeSet<_> = window.difference(&guessed).cloned().collect();
         assert_eq!(paths(&task.tree, Role::Probe), probes, "window of step {step}");
         verify(&mut task);
