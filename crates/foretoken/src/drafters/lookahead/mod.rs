@@ -13,13 +13,13 @@ mod window;
 
 use std::collections::HashMap;
 
-use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
+use foretoken_core::{TokenId, TreeBuilder};
 
 use self::pool::Pool;
 pub use self::shape::LookaheadShape;
 use self::window::Window;
 use super::scatter::Scatter;
-use super::{Built, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
+use super::{Built, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight, hang_chain};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "lookahead",
@@ -90,14 +90,7 @@ impl Drafter for Lookahead {
             let root = task.tree.token(0);
             builder.reset(root);
             for guess in state.pool.find(root) {
-                let mut parent = BuildId::ROOT;
-                for &token in guess.iter().take(task.room.depth) {
-                    if builder.len() > task.room.nodes {
-                        break;
-                    }
-                    let Ok(child) = builder.push(parent, token, Role::Candidate) else { break };
-                    parent = child;
-                }
+                hang_chain(builder, task.room, guess.iter().copied());
             }
             state.window.place(root, task.room, builder);
             builder.freeze(&mut task.tree);
