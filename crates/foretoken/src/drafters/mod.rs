@@ -16,6 +16,8 @@ mod model;
 mod none;
 mod scatter;
 mod suffix;
+#[cfg(test)]
+mod verifying;
 
 use foretoken_core::{
     Accepted, BuildId, DraftTree, NodeId, Role, Rule, Sampler, TokenId, TreeBuilder,

@@ -50,11 +50,23 @@ impl LookaheadShape {
         }
     }
 
-    /// Nodes of a draft besides the root: the full window, whose first column begins at the root, and
-    /// guesses that share nothing.
-    pub(crate) const fn nodes(self) -> usize {
-        let rows = self.ngram - 1;
-        (self.window * rows).saturating_sub(1) + self.guesses * rows
+    /// Most nodes of a draft besides the root: the window and guesses that share nothing.
+    pub(super) const fn nodes(self) -> usize {
+        self.window_nodes() + self.guesses * (self.ngram - 1)
+    }
+
+    /// Most nodes of a window, whose first column begins at the root. While it grows it has a column more for
+    /// each row that is still to come, so that with few columns it is at its largest before it is full.
+    const fn window_nodes(self) -> usize {
+        let (mut most, mut rows) = (0, 1);
+        while self.window > 0 && rows < self.ngram {
+            let nodes = rows * (self.window + self.ngram - 1 - rows) - 1;
+            if nodes > most {
+                most = nodes;
+            }
+            rows += 1;
+        }
+        most
     }
 
     /// The largest shape whose rows are cheap by a measured curve, or a small one.
@@ -94,6 +106,8 @@ mod tests {
         // 7 times 4 rows of the window less the root, and 7 times 4 of guesses.
         assert_eq!(shape.nodes(), 55);
         assert_eq!(LookaheadShape::parse("0,3,2").unwrap().nodes(), 4);
+        // 3 rows of 3 columns are more than 4 of 2.
+        assert_eq!(LookaheadShape::parse("2,5,1").unwrap().nodes(), 8 + 4);
         for wrong in ["", "7", "7,5", "7,5,7,1", "7,5,x", "7,1,7", "7,5,0", "65,2,1", "64,16,64"] {
             let error = LookaheadShape::parse(wrong).unwrap_err().to_string();
             assert!(error.contains(wrong) && error.contains("7,5,7"), "{error}");
