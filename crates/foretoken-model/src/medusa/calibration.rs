@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use foretoken_core::TokenId;
+use foretoken_core::{PathRates, TokenId};
 use serde::{Deserialize, Serialize};
 
 use super::export::replace;
@@ -92,6 +92,12 @@ impl MedusaCalibration {
 }
 
 impl MedusaMeasurement {
+    /// The rates, as trees are chosen by them.
+    pub fn rates(&self) -> PathRates {
+        let paths = self.paths.iter().map(|listed| (listed.path.clone(), listed.rate));
+        PathRates::new(self.ranks.clone(), paths)
+    }
+
     fn check(&self, heads: usize) -> Result<(), MedusaError> {
         if self.ranks.len() != heads {
             return refuse(format!("rates of {} heads where there are {heads}", self.ranks.len()));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use foretoken_core::{PathRates, SparseTree, TokenId};
+use foretoken_core::{SparseTree, TokenId};
 use foretoken_model::{MedusaMeasurement, MedusaPath};
 
 use super::RANKS;
@@ -52,7 +52,7 @@ impl Tally {
     /// are counted where steps with a tree of a common size begin, chosen by the rates of all.
     pub(super) fn measurement(&self, heads: usize, temperature: f64) -> Option<MedusaMeasurement> {
         let all = Counts::of(heads, self.texts.iter().flatten());
-        let tree = all.rates().best(STEPPING);
+        let tree = all.measurement(0.0).rates().best(STEPPING);
         let steps = self.texts.iter().flat_map(|text| steps(text, &tree));
         let counts = Counts::of(heads, steps);
         (counts.positions > 0).then(|| counts.measurement(temperature))
@@ -104,11 +104,6 @@ impl Counts {
 
     fn rate(&self, times: u64) -> f64 {
         times as f64 / self.positions.max(1) as f64
-    }
-
-    fn rates(&self) -> PathRates {
-        let MedusaMeasurement { ranks, paths, .. } = self.measurement(0.0);
-        PathRates::new(ranks, paths.into_iter().map(|MedusaPath { path, rate }| (path, rate)))
     }
 
     fn measurement(&self, temperature: f64) -> MedusaMeasurement {

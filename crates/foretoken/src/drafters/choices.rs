@@ -43,3 +43,67 @@ impl Choices {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use foretoken_core::{BuildId, DraftTree, Noise, Role, SamplingParams, TreeBuilder};
+
+    use super::*;
+    use crate::drafters::verifying::verify;
+    use crate::drafters::{DraftTask, SequenceKey};
+
+    const ROW: [f32; 4] = [0.0, 2.0, 1.5, -1.0];
+
+    /// A root with the children 1, which has the child 2, and 2.
+    fn tree() -> DraftTree {
+        let mut builder = TreeBuilder::new(3);
+        let one = builder.push(BuildId::ROOT, 1, Role::Candidate).unwrap();
+        builder.push(one, 2, Role::Probe).unwrap();
+        builder.push(BuildId::ROOT, 2, Role::Candidate).unwrap();
+        let mut tree = DraftTree::single(3);
+        builder.freeze(&mut tree);
+        tree
+    }
+
+    fn sampler(seed: u64) -> Sampler {
+        let params =
+            SamplingParams { temperature: 1.0, presence_penalty: 1.0, ..SamplingParams::default() };
+        Sampler::new(params, Noise { seed, choice: 0 }, ROW.len()).unwrap()
+    }
+
+    /// What is chosen in preorder where every row is the same, but unreadable behind `unreadable` tokens.
+    fn chosen(rule: Rule, seed: u64, unreadable: usize) -> [Option<TokenId>; 4] {
+        let mut task = DraftTask::new(SequenceKey(1), vec![3], sampler(seed), rule);
+        task.tree = tree();
+        verify(
+            &mut task,
+            |text| if text.len() == unreadable { vec![f32::NAN; 4] } else { ROW.to_vec() },
+        );
+        [0, 1, 2, 3].map(|node| task.choices.get(node))
+    }
+
+    #[test]
+    fn rules_with_noise_of_their_own_show_the_likeliest_token_behind_each_path() {
+        for rule in [Rule::Rejection, Rule::TYPICAL] {
+            for seed in 0..10 {
+                assert_eq!(chosen(rule, seed, 0), [Some(1), Some(2), Some(1), Some(1)]);
+                assert_eq!(chosen(rule, seed, 3), [Some(1), Some(2), None, Some(1)]);
+            }
+        }
+    }
+
+    #[test]
+    fn coupled_shows_what_is_drawn_behind_each_path() {
+        let paths: [&[TokenId]; 4] = [&[], &[1], &[1, 2], &[2]];
+        let mut firsts = Vec::new();
+        for seed in 0..10 {
+            let mut sampler = sampler(seed);
+            let draw = |path: &[TokenId]| sampler.draw(&ROW, path, 1 + path.len() as u32).ok();
+            let drawn = paths.map(draw);
+            assert_eq!(chosen(Rule::Coupled, seed, 0), drawn);
+            firsts.push(drawn[0]);
+        }
+        assert!(firsts.iter().any(|first| *first != Some(1)), "noise decides: {firsts:?}");
+        assert_eq!(chosen(Rule::Coupled, 0, 2)[1], None);
+    }
+}

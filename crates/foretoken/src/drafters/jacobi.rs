@@ -88,3 +88,37 @@ impl Drafter for Jacobi {
         self.sequences.remove(&key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use foretoken_core::{DraftTree, Noise, Rule, Sampler, SamplingParams};
+
+    use super::*;
+    use crate::drafters::verifying::{sure_of, verify};
+
+    /// A block of guesses behind 10 after a pass over the first of them, by a target that counts up.
+    fn renewed(guesses: &[TokenId], computed: usize) -> Vec<TokenId> {
+        let noise = Noise { seed: 0, choice: 0 };
+        let sampler = Sampler::new(SamplingParams::default(), noise, 99).unwrap();
+        let mut task = DraftTask::new(SequenceKey(1), vec![10], sampler, Rule::Coupled);
+        task.tree = DraftTree::chain(&[&[10], &guesses[..computed]].concat()).unwrap();
+        verify(&mut task, |text| sure_of(text.last().unwrap() + 1, 99));
+        let mut block = Block { guesses: guesses.to_vec(), ..Block::default() };
+        block.renew(&task);
+        block.guesses
+    }
+
+    #[test]
+    fn a_block_becomes_what_the_target_chose_behind_what_is_taken() {
+        // 11 is accepted and 12 follows; behind the wrong 50 and 60 stand 51 and 61.
+        assert_eq!(renewed(&[11, 50, 60], 3), [51, 61]);
+        assert_eq!(renewed(&[50, 60], 2), [51, 61]);
+        assert!(renewed(&[11, 12], 2).is_empty());
+    }
+
+    #[test]
+    fn guesses_that_were_not_computed_stay() {
+        assert_eq!(renewed(&[11, 50, 60], 1), [60]);
+        assert_eq!(renewed(&[50, 60, 70], 0), [60, 70]);
+    }
+}

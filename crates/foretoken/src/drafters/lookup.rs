@@ -7,9 +7,12 @@
 
 use std::collections::HashMap;
 
-use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
+use foretoken_core::{TokenId, TreeBuilder};
 
-use super::{Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
+use super::{
+    Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, Room, SequenceKey, Sight,
+    hang_chain,
+};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "lookup",
@@ -95,15 +98,8 @@ impl Lookup {
         let nodes = task.room.nodes.min(self.nodes);
         self.builder.reset(root);
         for place in self.found.iter().take(BRANCHES) {
-            let length = (place.agreeing * TRUST).min(task.room.depth);
-            let mut parent = BuildId::ROOT;
-            for &token in task.text[place.next..].iter().take(length) {
-                if self.builder.len() > nodes {
-                    break;
-                }
-                let Ok(child) = self.builder.push(parent, token, Role::Candidate) else { break };
-                parent = child;
-            }
+            let room = Room { nodes, depth: task.room.depth.min(place.agreeing * TRUST) };
+            hang_chain(&mut self.builder, room, task.text[place.next..].iter().copied());
         }
         self.builder.freeze(&mut task.tree);
     }
@@ -135,7 +131,6 @@ mod tests {
     use foretoken_core::{Noise, Rule, Sampler, SamplingParams};
 
     use super::*;
-    use crate::drafters::Room;
 
     /// What is proposed after a text: the tree's tokens and parents, in preorder.
     fn propose(text: &[TokenId], nodes: usize, depth: usize) -> Vec<(TokenId, Option<usize>)> {

@@ -16,8 +16,10 @@ mod model;
 mod none;
 mod scatter;
 mod suffix;
+#[cfg(test)]
+mod verifying;
 
-use foretoken_core::{Accepted, DraftTree, Rule, Sampler, TokenId};
+use foretoken_core::{Accepted, BuildId, DraftTree, Role, Rule, Sampler, TokenId, TreeBuilder};
 use foretoken_model::Target;
 
 pub use choices::Choices;
@@ -255,6 +257,19 @@ pub const DRAFTERS: &[DrafterInfo] = &[
     lookahead::INFO,
     jacobi::INFO,
 ];
+
+/// Hangs what may follow the root below it as a chain of candidates, as far as there is room. Tokens that
+/// are there already take none.
+fn hang_chain(builder: &mut TreeBuilder, room: Room, tokens: impl IntoIterator<Item = TokenId>) {
+    let mut parent = BuildId::ROOT;
+    for token in tokens.into_iter().take(room.depth) {
+        if builder.len() > room.nodes {
+            return;
+        }
+        let Ok(child) = builder.push(parent, token, Role::Candidate) else { return };
+        parent = child;
+    }
+}
 
 /// Looks up the methods of a `+`-separated list.
 pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {

@@ -3,13 +3,22 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use foretoken::{Checkpoint, MedusaSource, ModelSource, OpenOptions, TokenId};
+use foretoken::drafters::MedusaTrees;
+use foretoken::{Checkpoint, MedusaChoices, MedusaSource, ModelSource, OpenOptions, TokenId};
 use foretoken_model::{HeadBias, HeadPrecision, Heads, MedusaExport, MedusaShape};
 use tempfile::TempDir;
 
 use crate::models::VOCAB;
 use crate::oracle::Dice;
 use crate::plain::{Plain, Text, bits};
+
+/// The tree of a name.
+pub(crate) fn trees(choices: &str) -> MedusaTrees {
+    match MedusaChoices::parse(choices).unwrap() {
+        MedusaChoices::Tree(tree) => MedusaTrees::fixed(tree),
+        MedusaChoices::Best { .. } => panic!("{choices} is a tree"),
+    }
+}
 
 /// Where the logits of heads come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,24 +1,16 @@
 //! Medusa heads: of any quality they change no bit, and heads that are right are followed as far as they
 //! are.
 
-use foretoken::drafters::{Drafter, MedusaDrafter, MedusaTrees};
+use foretoken::drafters::{Drafter, MedusaDrafter};
 use foretoken::{
-    Completion, DraftOptions, Engine, EngineOptions, KvType, MedusaChoices, SamplingParams, Sight,
-    WeightFormat,
+    Completion, DraftOptions, Engine, EngineOptions, MedusaChoices, SamplingParams, Sight,
 };
 
-use crate::heads::{Flaw, KnowingHeads, Output, random_heads, source};
-use crate::models::{Domain, Tiny, VOCAB, demo_draft, options, prompt};
+use crate::heads::{Flaw, KnowingHeads, Output, random_heads, source, trees};
+use crate::models::{DOMAINS, Domain, Tiny, VOCAB, demo_draft, options, prompt};
 use crate::plain::Plain;
 use crate::recorder::Coverage;
 use crate::runs::{Bench, Job, request, samplings};
-
-const DOMAINS: [Domain; 4] = [
-    Domain::F32,
-    Domain { format: WeightFormat::Bf16, kv: KvType::Bf16, isa: None },
-    Domain { format: WeightFormat::Q8_0, kv: KvType::Bf16, isa: None },
-    Domain { format: WeightFormat::Q4_0, kv: KvType::Bf16, isa: None },
-];
 
 fn jobs(tiny: &Tiny, domain: Domain) -> Vec<Job> {
     let mut plain = Plain::new(&tiny.source(), domain);
@@ -35,13 +27,6 @@ fn medusa_options(tiny: &Tiny, domain: Domain, choices: &str) -> EngineOptions {
     options.draft = DraftOptions::default();
     options.medusa.choices = MedusaChoices::parse(choices).unwrap();
     options
-}
-
-fn trees(choices: &str) -> MedusaTrees {
-    match MedusaChoices::parse(choices).unwrap() {
-        MedusaChoices::Tree(tree) => MedusaTrees::fixed(tree),
-        MedusaChoices::Best { .. } => panic!("{choices} is a tree"),
-    }
 }
 
 /// Runs jobs with heads that know their texts, beside other drafters, and says what was met.

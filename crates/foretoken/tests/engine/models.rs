@@ -116,6 +116,14 @@ impl Domain {
     pub(crate) const F32: Self = Self { format: WeightFormat::F32, kv: KvType::F32, isa: None };
 }
 
+/// A domain per weight format.
+pub(crate) const DOMAINS: [Domain; 4] = [
+    Domain::F32,
+    Domain { format: WeightFormat::Bf16, kv: KvType::Bf16, isa: None },
+    Domain { format: WeightFormat::Q8_0, kv: KvType::Bf16, isa: None },
+    Domain { format: WeightFormat::Q4_0, kv: KvType::Bf16, isa: None },
+];
+
 /// Options of an engine without registered drafters; drafts may have 200 nodes.
 pub(crate) fn options(source: ModelSource, domain: Domain, threads: usize) -> EngineOptions {
     let mut options = EngineOptions::new(source);

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use foretoken::drafters::{DraftTask, Drafter, MedusaTrees, ModelDrafter, SequenceKey};
+use foretoken::drafters::{DraftTask, Drafter, ModelDrafter, SequenceKey};
 use foretoken::{
-    AddSpecial, DraftOptions, Engine, EngineOptions, KvType, MedusaChoices, ModelSource,
-    ParseSpecial, Rule, SamplingParams, TokenId, WeightFormat,
+    AddSpecial, DraftOptions, Engine, EngineOptions, KvType, ModelSource, ParseSpecial, Rule,
+    SamplingParams, TokenId, WeightFormat,
 };
 use foretoken_core::DraftTree;
 use foretoken_model::Heads;
 
-use crate::heads::{Flaw, KnowingHeads, Output, random_heads, source};
+use crate::heads::{Flaw, KnowingHeads, Output, random_heads, source, trees};
 use crate::models::{self, CONTEXT, Domain, Tiny, VOCAB, demo, demo_draft, prompt};
 use crate::plain::{Plain, Text, bits, load};
 use crate::recorder::{Coverage, Log, Recorder};
@@ -50,10 +50,7 @@ impl Draft<'_> {
             let model = Box::new(load(self.source, self.domain, self.context));
             ModelDrafter::new(Recorder::around(model, log), self.options, self.vocab)
         };
-        let MedusaChoices::Tree(tree) = MedusaChoices::parse(choices).unwrap() else {
-            panic!("{choices} is a tree")
-        };
-        let headed = drafter(&seen.headed).with_heads(Box::new(heads), MedusaTrees::fixed(tree));
+        let headed = drafter(&seen.headed).with_heads(Box::new(heads), trees(choices));
         let plain = drafter(&seen.plain);
         Twins { headed, plain, seen: seen.clone(), drafts: Vec::new() }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use foretoken::{ForwardError, KvType, ModelSpec, Target, WeightFormat};
-use foretoken_core::{DraftTree, NodeId, Role};
+use foretoken_core::{DraftTree, NodeId};
 use foretoken_model::{KvPosition, SequenceId, Wants};
 
 use crate::plain::{bits, cache_bits};

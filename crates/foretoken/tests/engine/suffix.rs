@@ -1,17 +1,10 @@
 //! `suffix`: in every format, alone and in a batch, it is right at times and changes no bit.
 
-use foretoken::{DraftOptions, KvType, SamplingParams, WeightFormat};
+use foretoken::{DraftOptions, SamplingParams};
 
-use crate::models::{Domain, Tiny, options, prompt};
+use crate::models::{DOMAINS, Domain, Tiny, options, prompt};
 use crate::plain::Plain;
 use crate::runs::{Bench, Job, request, samplings};
-
-const DOMAINS: [Domain; 4] = [
-    Domain::F32,
-    Domain { format: WeightFormat::Bf16, kv: KvType::Bf16, isa: None },
-    Domain { format: WeightFormat::Q8_0, kv: KvType::Bf16, isa: None },
-    Domain { format: WeightFormat::Q4_0, kv: KvType::Bf16, isa: None },
-];
 
 fn bench(tiny: &Tiny, domain: Domain, drafter: &str, together: usize) -> Bench {
     let mut options = options(tiny.source(), domain, 1);

@@ -13,13 +13,15 @@ mod window;
 
 use std::collections::HashMap;
 
-use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
+use foretoken_core::{TokenId, TreeBuilder};
 
 use self::pool::Pool;
+use self::shape::HOPED;
 pub use self::shape::LookaheadShape;
 use self::window::Window;
 use super::scatter::Scatter;
-use super::{Built, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
+use super::{Built, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight, hang_chain};
+use crate::CostCurve;
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "lookahead",
@@ -31,7 +33,9 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     build: |Parts { lookahead, tokens, cost, eos, .. }| {
         let shape = lookahead.unwrap_or_else(|| LookaheadShape::affordable(cost));
         let shape = tokens.map_or(shape, |nodes| shape.within(nodes));
-        Ok(Built::new(Lookahead::new(shape, eos), shape.nodes()))
+        let mut drafter = Lookahead::new(shape, eos);
+        drafter.cost = cost.filter(|_| lookahead.is_none()).cloned();
+        Ok(Built::new(drafter, shape.nodes()))
     },
 };
 
@@ -39,6 +43,8 @@ struct Lookahead {
     shape: LookaheadShape,
     /// Tokens that end a text.
     eos: Vec<TokenId>,
+    /// What rows cost, where the shape follows what they earn.
+    cost: Option<CostCurve>,
     sequences: HashMap<SequenceKey, State>,
     builder: TreeBuilder,
 }
@@ -50,12 +56,29 @@ struct State {
     scatter: Scatter,
     /// Tokens of the text whose n-grams are in the pool.
     pooled: usize,
+    /// The part of the shape that is worth its rows at present.
+    shape: LookaheadShape,
+    /// Tokens that guesses have lately earned per pass.
+    earned: f64,
 }
+
+/// Share of the latest pass in what guesses have lately earned.
+const LATEST: f64 = 1.0 / 32.0;
 
 impl State {
     fn new(shape: LookaheadShape) -> Self {
         let pool = Pool::new(shape.ngram - 1, shape.guesses);
-        Self { pool, window: Window::new(shape), scatter: Scatter::default(), pooled: 0 }
+        let (window, scatter) = (Window::new(shape), Scatter::default());
+        Self { pool, window, scatter, pooled: 0, shape, earned: HOPED }
+    }
+
+    /// Counts how many tokens the guesses of a pass have given it.
+    fn earn(&mut self, root: TokenId, emitted: &[TokenId]) {
+        let right =
+            |guess: &[TokenId]| guess.iter().zip(emitted).take_while(|(a, b)| a == b).count();
+        let guesses = self.pool.find(root).take(self.shape.guesses);
+        let earned = guesses.map(right).max().unwrap_or(0);
+        self.earned += LATEST * (earned as f64 - self.earned);
     }
 
     /// Takes in the n-grams that end in the text's new tokens.
@@ -71,7 +94,7 @@ impl State {
 impl Lookahead {
     fn new(shape: LookaheadShape, eos: &[TokenId]) -> Self {
         let (eos, builder) = (eos.to_vec(), TreeBuilder::new(0));
-        Self { shape, eos, sequences: HashMap::new(), builder }
+        Self { shape, eos, cost: None, sequences: HashMap::new(), builder }
     }
 }
 
@@ -89,17 +112,13 @@ impl Drafter for Lookahead {
             let Some(state) = self.sequences.get_mut(&task.key) else { continue };
             let root = task.tree.token(0);
             builder.reset(root);
-            for guess in state.pool.find(root) {
-                let mut parent = BuildId::ROOT;
-                for &token in guess.iter().take(task.room.depth) {
-                    if builder.len() > task.room.nodes {
-                        break;
-                    }
-                    let Ok(child) = builder.push(parent, token, Role::Candidate) else { break };
-                    parent = child;
-                }
+            if let Some(cost) = &self.cost {
+                state.shape = self.shape.paying(cost, state.earned);
             }
-            state.window.place(root, task.room, builder);
+            for guess in state.pool.find(root).take(state.shape.guesses) {
+                hang_chain(builder, task.room, guess.iter().copied());
+            }
+            state.window.place(root, (state.shape.window, task.room), builder);
             builder.freeze(&mut task.tree);
         }
     }
@@ -107,6 +126,7 @@ impl Drafter for Lookahead {
     fn observe(&mut self, tasks: &[DraftTask]) {
         for task in tasks {
             let Some(state) = self.sequences.get_mut(&task.key) else { continue };
+            state.earn(task.tree.token(0), task.accepted.tokens());
             let State { window, scatter, pool, .. } = state;
             window.advance(task, &self.eos, scatter, pool);
             state.pool_text(&task.text, self.shape.ngram);

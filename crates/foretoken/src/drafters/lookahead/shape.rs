@@ -22,8 +22,10 @@ const SHAPES: [LookaheadShape; 6] = [
 
 /// The shape where nothing is known of the machine.
 const UNMEASURED: LookaheadShape = SHAPES[3];
-/// What a pass with all rows of a shape may cost, in passes of one row.
-const COST: f64 = 1.6;
+/// Share of what guesses earn that their rows may cost.
+const SHARE: f64 = 0.5;
+/// Tokens per pass that guesses are taken to earn where none was verified yet.
+pub(super) const HOPED: f64 = 1.2;
 
 impl LookaheadShape {
     /// Nodes of the largest shape that is chosen unasked.
@@ -50,24 +52,51 @@ impl LookaheadShape {
         }
     }
 
-    /// Nodes of a draft besides the root: the full window, whose first column begins at the root, and
-    /// guesses that share nothing.
-    pub(crate) const fn nodes(self) -> usize {
-        let rows = self.ngram - 1;
-        (self.window * rows).saturating_sub(1) + self.guesses * rows
+    /// Most nodes of a draft besides the root: the window and guesses that share nothing.
+    pub(super) const fn nodes(self) -> usize {
+        self.window_nodes() + self.guesses * (self.ngram - 1)
     }
 
-    /// The largest shape whose rows are cheap by a measured curve, or a small one.
+    /// Most nodes of a window, whose first column begins at the root. While it grows it has a column more for
+    /// each row that is still to come, so that with few columns it is at its largest before it is full.
+    const fn window_nodes(self) -> usize {
+        let (mut most, mut rows) = (0, 1);
+        while self.window > 0 && rows < self.ngram {
+            let nodes = rows * (self.window + self.ngram - 1 - rows) - 1;
+            if nodes > most {
+                most = nodes;
+            }
+            rows += 1;
+        }
+        most
+    }
+
+    /// The largest published shape whose rows pay by a measured curve, or a small one.
     pub(super) fn affordable(cost: Option<&CostCurve>) -> Self {
         let Some(cost) = cost else { return UNMEASURED };
-        let cheap = SHAPES.into_iter().find(|shape| cost.ratio(1 + shape.nodes()) <= COST);
-        cheap.unwrap_or(SHAPES[SHAPES.len() - 1])
+        let pays = SHAPES.into_iter().find(|shape| shape.pays(cost, HOPED));
+        pays.unwrap_or(SHAPES[SHAPES.len() - 1])
+    }
+
+    /// Whether its rows are worth their time where guesses earn `earned` tokens per pass.
+    fn pays(self, cost: &CostCurve, earned: f64) -> bool {
+        cost.ratio(1 + self.nodes()) <= 1.0 + SHARE * earned
+    }
+
+    /// With fewer columns and guesses, so that its rows pay; one of each stays, from which it can recover.
+    pub(super) fn paying(self, cost: &CostCurve, earned: f64) -> Self {
+        self.less(1, |shape| shape.pays(cost, earned))
     }
 
     /// With fewer columns and guesses, so that drafts have at most `nodes` nodes; the last guess stays.
-    pub(super) fn within(mut self, nodes: usize) -> Self {
-        while self.nodes() > nodes && (self.window > 0 || self.guesses > 1) {
-            if self.window >= self.guesses {
+    pub(super) fn within(self, nodes: usize) -> Self {
+        self.less(0, |shape| shape.nodes() <= nodes)
+    }
+
+    /// Takes away columns down to `columns` and guesses down to one until it `fits`.
+    fn less(mut self, columns: usize, fits: impl Fn(Self) -> bool) -> Self {
+        while !fits(self) && (self.window > columns || self.guesses > 1) {
+            if self.window > columns && self.window >= self.guesses || self.guesses == 1 {
                 self.window -= 1;
             } else {
                 self.guesses -= 1;
@@ -94,6 +123,8 @@ mod tests {
         // 7 times 4 rows of the window less the root, and 7 times 4 of guesses.
         assert_eq!(shape.nodes(), 55);
         assert_eq!(LookaheadShape::parse("0,3,2").unwrap().nodes(), 4);
+        // 3 rows of 3 columns are more than 4 of 2.
+        assert_eq!(LookaheadShape::parse("2,5,1").unwrap().nodes(), 8 + 4);
         for wrong in ["", "7", "7,5", "7,5,7,1", "7,5,x", "7,1,7", "7,5,0", "65,2,1", "64,16,64"] {
             let error = LookaheadShape::parse(wrong).unwrap_err().to_string();
             assert!(error.contains(wrong) && error.contains("7,5,7"), "{error}");
@@ -110,6 +141,19 @@ mod tests {
         let steep = CostCurve::new(vec![(1, 1.0), (2, 2.0)]);
         assert_eq!(LookaheadShape::affordable(steep.as_ref()), SHAPES[5]);
         assert_eq!(LookaheadShape::affordable(None), UNMEASURED);
+    }
+
+    #[test]
+    fn rows_cost_at_most_half_of_what_is_earned() {
+        // A row costs a hundredth of a pass.
+        let cost = CostCurve::new(vec![(1, 1.0), (101, 2.0)]).unwrap();
+        let shape = LookaheadShape::new(7, 5, 7).unwrap();
+        assert_eq!(shape.paying(&cost, 2.0), shape, "55 nodes cost 0.55");
+        let less = LookaheadShape::new(3, 5, 3).unwrap();
+        assert_eq!(shape.paying(&cost, 0.5), less, "23 nodes cost 0.23");
+        assert_eq!(shape.paying(&cost, 0.0), LookaheadShape::new(1, 5, 1).unwrap());
+        let pool = LookaheadShape::new(0, 5, 7).unwrap();
+        assert_eq!(pool.paying(&cost, 0.0), LookaheadShape::new(0, 5, 1).unwrap());
     }
 
     #[test]

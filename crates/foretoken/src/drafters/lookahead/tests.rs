@@ -7,12 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foretoken_core::{
-    DraftTree, NodeId, Noise, Role, Rows, Rule, Sampler, SamplingParams, Step, Verifier,
-};
+use foretoken_core::{DraftTree, Noise, Role, Rule, Sampler, SamplingParams};
 
 use super::*;
 use crate::drafters::Room;
+use crate::drafters::verifying::{sure_of, verify};
 
 const VOCAB: usize = 20;
 const EOS: TokenId = 7;
@@ -168,37 +167,10 @@ fn prefixes(text: &[TokenId]) -> impl Iterator<Item = Vec<TokenId>> {
     (1..=text.len()).map(|length| text[..length].to_vec())
 }
 
-struct AllRows(Vec<Vec<f32>>);
-
-impl Rows for AllRows {
-    fn row(&self, node: NodeId) -> &[f32] {
-        &self.0[node]
-    }
-}
-
 fn task(prompt: &[TokenId], params: &SamplingParams) -> DraftTask {
     let sampler = sampler(params, prompt);
     let room = Room { nodes: 500, depth: 100 };
     DraftTask { room, ..DraftTask::new(SequenceKey(1), prompt.to_vec(), sampler, Rule::Coupled) }
-}
-
-/// Does to a proposed draft what the engine does.
-fn verify(task: &mut DraftTask) {
-    let mut path = Vec::new();
-    let row = |node| {
-        task.tree.path(node, &mut path);
-        let below = path[1..].iter().map(|&node| task.tree.token(node));
-        logits(&task.text.iter().copied().chain(below).collect::<Vec<_>>())
-    };
-    let rows = AllRows((0..task.tree.len()).map(row).collect());
-    let position = task.position();
-    let step = Step { tree: &task.tree, rows: &rows, position, index: task.step };
-    Verifier::new().verify(task.rule, &step, &mut task.sampler, &mut task.accepted);
-    task.choices.choose(&step, task.rule, &mut task.sampler);
-    for &token in task.accepted.tokens() {
-        task.text.push(token);
-        task.sampler.commit(token);
-    }
 }
 
 fn propose(drafter: &mut Lookahead, task: &mut DraftTask) {
@@ -222,7 +194,7 @@ fn compare(shape: [usize; 3], params: &SamplingParams) -> BTreeMap<usize, usize>
         let window: BTreeSet<_> = reference.window().into_iter().collect();
         let probes: BTreeSet<_> = window.difference(&guessed).cloned().collect();
         assert_eq!(paths(&task.tree, Role::Probe), probes, "window of step {step}");
-        verify(&mut task);
+        verify(&mut task, logits);
         drafter.observe(std::slice::from_ref(&task));
         assert_eq!(task.accepted.tokens(), reference.step(), "tokens of step {step}");
         *accepted.entry(task.accepted.drafted()).or_insert(0) += 1;
@@ -258,5 +230,130 @@ fn window_pool_and_guesses_are_those_of_the_transcription() {
             );
             assert!(shape != [5, 4, 5] || accepted.contains_key(&3), "a whole guess is accepted");
         }
+    }
+}
+
+#[test]
+fn a_window_grows_to_as_many_nodes_as_its_shape_says() {
+    let prompt = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5];
+    for shape in [[7, 5, 1], [2, 5, 1], [1, 16, 1], [1, 2, 1], [3, 3, 1]] {
+        let [w, n, g] = shape;
+        let shape = LookaheadShape::new(w, n, g).unwrap();
+        let mut drafter = Lookahead::new(shape, &[EOS]);
+        drafter.begin(SequenceKey(1), &prompt);
+        let mut task = task(&prompt, &warm());
+        let mut most = 0;
+        for _ in 0..n + 3 {
+            propose(&mut drafter, &mut task);
+            verify(&mut task, logits);
+            let rows = drafter.sequences[&SequenceKey(1)].window.rows();
+            most = most.max(rows.iter().map(Vec::len).sum::<usize>() - 1);
+            drafter.observe(std::slice::from_ref(&task));
+            task.step += 1;
+        }
+        assert_eq!(most, shape.nodes() - g * (n - 1), "{shape:?}");
+    }
+}
+
+/// A full window of three columns of two tokens, and a text whose tokens are tens; behind each token the next
+/// number follows.
+fn full_window() -> (Window, DraftTask, Scatter) {
+    let text = [10, 20, 30, 40, 50, 60, 70, 80, 90];
+    let mut window = Window::new(LookaheadShape::new(3, 3, 1).unwrap());
+    let mut task = DraftTask::new(
+        SequenceKey(1),
+        text.to_vec(),
+        Sampler::new(SamplingParams::default(), NOISE, 99).unwrap(),
+        Rule::Coupled,
+    );
+    let mut scatter = Scatter::default();
+    window.restart(&text, &mut scatter);
+    pass(&mut window, &mut task, Room { nodes: 9, depth: 9 }, None);
+    window.advance(&task, &[], &mut scatter, &mut Pool::new(2, 1));
+    assert_eq!(window.rows().iter().map(Vec::len).collect::<Vec<_>>(), [3, 3]);
+    (window, task, scatter)
+}
+
+/// A pass over a window; the row behind `unreadable` is no number.
+fn pass(window: &mut Window, task: &mut DraftTask, room: Room, unreadable: Option<TokenId>) {
+    let root = *task.text.last().unwrap();
+    let mut builder = TreeBuilder::new(root);
+    window.place(root, (3, room), &mut builder);
+    builder.freeze(&mut task.tree);
+    verify(task, |text| match text.last() {
+        Some(&last) if unreadable == Some(last) => vec![f32::NAN; 99],
+        last => sure_of(last.unwrap() + 1, 99),
+    });
+}
+
+#[test]
+fn columns_that_were_not_computed_go_on_at_random_and_not_to_the_pool() {
+    let (window, ..) = full_window();
+    let [stem, branches] = window.rows() else { panic!("two rows") };
+    let last = branches[2];
+    assert!(stem[1] != stem[2] && !branches[..2].contains(&last), "the columns differ");
+    let wide = Room { nodes: 9, depth: 9 };
+    for (room, unreadable, computed) in [
+        (wide, None, 3),
+        (wide, Some(last), 2),
+        (Room { nodes: 4, ..wide }, None, 2),
+        (Room { nodes: 2, ..wide }, None, 1),
+        (Room { depth: 2, ..wide }, None, 2),
+        (Room { depth: 1, ..wide }, None, 1),
+    ] {
+        let (mut window, mut task, mut scatter) = full_window();
+        let before = window.rows().to_vec();
+        let root = *task.text.last().unwrap();
+        pass(&mut window, &mut task, room, unreadable);
+        let mut random = scatter.clone();
+        let mut pool = Pool::new(2, 4);
+        window.advance(&task, &[], &mut scatter, &mut pool);
+        let expected: Vec<_> = (0..3)
+            .map(|column| {
+                let right = before[1][column] + 1;
+                if column < computed { right } else { random.draw(&task.text) }
+            })
+            .collect();
+        let name = format!("{room:?} {unreadable:?}");
+        assert_eq!(window.rows(), [before[1].clone(), expected], "{name}");
+        let firsts = [root, before[0][1], before[0][2]];
+        let pooled = firsts.map(|first| pool.find(first).count());
+        assert_eq!(pooled, [0, 1, 2].map(|column| usize::from(column < computed)), "{name}");
+    }
+}
+
+#[test]
+fn a_window_that_was_not_sent_stays_as_it_is() {
+    let (mut window, mut task, mut scatter) = full_window();
+    let root = *task.text.last().unwrap();
+    pass(&mut window, &mut task, Room::default(), None);
+    let mut before = window.rows().to_vec();
+    before[0][0] = root;
+    let mut pool = Pool::new(2, 4);
+    window.advance(&task, &[], &mut scatter, &mut pool);
+    assert_eq!(window.rows(), before);
+    assert_eq!(pool.find(root).count(), 0);
+}
+
+#[test]
+fn a_shape_follows_what_its_guesses_earn() {
+    let whole = LookaheadShape::new(7, 5, 7).unwrap();
+    let mut drafter = Lookahead::new(whole, &[]);
+    drafter.cost = CostCurve::new(vec![(1, 1.0), (101, 2.0)]);
+    drafter.begin(SequenceKey(1), &[0]);
+    let mut task = task(&[0], &SamplingParams::default());
+    // A text that never repeats, then one that does nothing else.
+    let new = |last: TokenId| last + 1;
+    let known = |last: TokenId| (last + 1) % 9;
+    for (next, shape) in [
+        (&new as &dyn Fn(TokenId) -> TokenId, LookaheadShape::new(1, 5, 1).unwrap()),
+        (&known, whole),
+    ] {
+        for _ in 0..250 {
+            propose(&mut drafter, &mut task);
+            verify(&mut task, |text| sure_of(next(*text.last().unwrap()), 300));
+            drafter.observe(std::slice::from_ref(&task));
+        }
+        assert_eq!(drafter.sequences[&SequenceKey(1)].shape, shape);
     }
 }

@@ -42,13 +42,19 @@ impl Window {
         &self.rows
     }
 
-    /// Adds whole columns to a draft as long as there is room.
-    pub(super) fn place(&mut self, root: TokenId, room: Room, builder: &mut TreeBuilder) {
+    /// Adds whole columns to a draft as long as there is room, of a full window the first `most`.
+    pub(super) fn place(
+        &mut self,
+        root: TokenId,
+        (most, room): (usize, Room),
+        builder: &mut TreeBuilder,
+    ) {
         let Some((stem, branches)) = self.rows.split_first_mut() else { return };
         // The root was not known when the row was predicted.
         stem[0] = root;
+        let growth = self.shape.ngram - 2 - branches.len();
         let mut above = BuildId::ROOT;
-        for (column, &first) in stem.iter().enumerate() {
+        for (column, &first) in stem.iter().take(most + growth).enumerate() {
             let new = branches.len() + usize::from(column > 0);
             let fits = builder.len() - 1 + new <= room.nodes;
             if !fits || column + branches.len() > room.depth {

@@ -3,7 +3,7 @@
 //! It knows no drafter: whoever has hidden states, of a target or of a draft model, runs the heads on them and
 //! takes their guesses here.
 
-use foretoken_core::{BuildId, DraftTree, Guess, Role, TokenId, TreeBuilder};
+use foretoken_core::{BuildId, Guess, Role, TokenId, TreeBuilder};
 use foretoken_model::Heads;
 
 use super::trees::{Size, UNMEASURED};
@@ -12,8 +12,10 @@ use crate::drafters::{DraftTask, Room};
 
 /// Heads, which of their guesses are sent, and the buffers for finding them.
 pub(crate) struct Guesser {
-    pub(crate) heads: Box<dyn Heads>,
+    heads: Box<dyn Heads>,
     trees: MedusaTrees,
+    /// By task: its row of the heads' last pass.
+    rows: Vec<Option<usize>>,
     lists: Lists,
     builder: TreeBuilder,
     /// By guess of the tree: its node, where it has one.
@@ -24,21 +26,34 @@ impl Guesser {
     /// Heads that guess among the first `vocab` tokens.
     pub(crate) fn new(heads: Box<dyn Heads>, trees: MedusaTrees, vocab: usize) -> Self {
         let (lists, builder) = (Lists::new(vocab), TreeBuilder::new(0));
-        Self { heads, trees, lists, builder, placed: Vec::new() }
+        Self { heads, trees, rows: Vec::new(), lists, builder, placed: Vec::new() }
     }
 
-    /// Ranks the guesses of a row of the heads' last pass behind a task's text and the `drafted` tokens that
-    /// follow it, and takes the best that fit a room.
+    /// Runs the heads once over the states `[hidden]` of those tasks that have one; the tasks are in order.
+    pub(crate) fn read<'a>(&mut self, states: impl Iterator<Item = Option<&'a [f32]>>) {
+        let Self { heads, rows, .. } = self;
+        heads.start();
+        rows.clear();
+        rows.extend(states.map(|state| state.map(|state| heads.add(state))));
+        if rows.iter().any(Option::is_some) {
+            heads.forward();
+        }
+    }
+
+    /// Ranks what the heads guess by the state of the task with an index, behind its text and the `drafted`
+    /// tokens that follow it. The best guesses that fit a room are a tree whose root is the token that they
+    /// follow; none where the task had no state.
     pub(crate) fn guess(
         &mut self,
-        row: usize,
+        index: usize,
         task: &mut DraftTask,
         drafted: &[TokenId],
         room: Room,
-    ) {
-        let Self { heads, trees, lists, builder, placed } = self;
+    ) -> Option<&mut TreeBuilder> {
+        let Self { heads, trees, rows, lists, builder, placed } = self;
+        let row = rows.get(index).copied().flatten()?;
         let shape = trees.nearest(task.sampler.params().temperature);
-        let depth = shape.lengths().len().min(room.depth);
+        let depth = shape.lengths().len().min(room.depth).min(heads.count());
         lists.rank((heads.as_ref(), row), task, drafted, &shape.lengths()[..depth]);
         let root = drafted.last().or(task.text.last());
         builder.reset(root.copied().unwrap_or_default());
@@ -53,11 +68,7 @@ impl Guesser {
                 node.and_then(|(token, parent)| builder.push(parent, token, Role::Candidate).ok()),
             );
         }
-    }
-
-    /// Writes the guesses as a tree whose root is the token that they follow.
-    pub(crate) fn freeze(&mut self, out: &mut DraftTree) {
-        self.builder.freeze(out);
+        Some(builder)
     }
 }
 

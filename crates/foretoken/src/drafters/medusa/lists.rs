@@ -81,36 +81,9 @@ fn spread<'a>(logits: &'a [f32], tokens: Option<&[TokenId]>, row: &'a mut [f32])
 mod tests {
     use foretoken_core::{Noise, Rule, Sampler, SamplingParams};
 
+    use super::super::fixed::Fixed;
     use super::*;
     use crate::drafters::SequenceKey;
-
-    /// Heads that guess the same whatever the state.
-    struct Fixed {
-        logits: Vec<f32>,
-        tokens: Option<Vec<TokenId>>,
-    }
-
-    impl Heads for Fixed {
-        fn count(&self) -> usize {
-            3
-        }
-
-        fn tokens(&self) -> Option<&[TokenId]> {
-            self.tokens.as_deref()
-        }
-
-        fn start(&mut self) {}
-
-        fn add(&mut self, _: &[f32]) -> usize {
-            0
-        }
-
-        fn forward(&mut self) {}
-
-        fn logits(&self, _: usize, _: usize) -> &[f32] {
-            &self.logits
-        }
-    }
 
     const VOCAB: usize = 8;
 
@@ -136,7 +109,7 @@ mod tests {
 
     fn descending() -> Fixed {
         let logits = (0..VOCAB).map(|token| 1.0 - 0.1 * token as f32).collect();
-        Fixed { logits, tokens: None }
+        Fixed::new(logits)
     }
 
     #[test]
@@ -171,27 +144,16 @@ mod tests {
 
     #[test]
     fn tokens_that_heads_leave_out_are_never_guessed_and_others_keep_their_ids() {
-        let heads = Fixed { logits: vec![0.5, 2.0], tokens: Some(vec![4, 6]) };
+        let heads = Fixed { tokens: Some(vec![4, 6]), ..Fixed::new(vec![0.5, 2.0]) };
         let greedy = SamplingParams::default();
         assert_eq!(ranked(&heads, greedy.clone(), Rule::Coupled), [[6, 4]; 3]);
         let banned = SamplingParams { logit_bias: vec![(6, f32::NEG_INFINITY)], ..greedy };
         assert_eq!(ranked(&heads, banned, Rule::Coupled), [[4]; 3]);
         // The noise is that of the token, not of its place among the heads'.
         let warm = SamplingParams { temperature: 1.0, ..SamplingParams::default() };
-        let whole = Fixed {
-            logits: (0..VOCAB)
-                .map(|t| {
-                    if t == 4 {
-                        0.5
-                    } else if t == 6 {
-                        2.0
-                    } else {
-                        -1e9
-                    }
-                })
-                .collect(),
-            tokens: None,
-        };
+        let mut logits = vec![-1e9; VOCAB];
+        (logits[4], logits[6]) = (0.5, 2.0);
+        let whole = Fixed::new(logits);
         let (some, all) =
             (ranked(&heads, warm.clone(), Rule::Coupled), ranked(&whole, warm, Rule::Coupled));
         assert!(some.iter().zip(&all).all(|(some, all)| some[..] == all[..2]), "{some:?} {all:?}");
@@ -199,7 +161,7 @@ mod tests {
 
     #[test]
     fn heads_that_cannot_be_read_guess_nothing() {
-        let heads = Fixed { logits: vec![f32::NAN; VOCAB], tokens: None };
+        let heads = Fixed::new(vec![f32::NAN; VOCAB]);
         let lists = ranked(&heads, SamplingParams::default(), Rule::Coupled);
         assert!(lists.iter().all(Vec::is_empty), "{lists:?}");
     }

@@ -7,6 +7,8 @@
 //! sequences in one pass. In the first step of a request no state is known and nothing is drafted.
 
 mod choices;
+#[cfg(test)]
+mod fixed;
 mod guesser;
 mod lists;
 mod load;
@@ -57,16 +59,15 @@ fn build(parts: Parts<'_>) -> Result<Built, Error> {
 /// Drafts with heads: those of the engine's options, or of one's own.
 pub struct MedusaDrafter {
     guesser: Guesser,
-    /// By task: its row of the heads' pass.
-    rows: Vec<Option<usize>>,
 }
 
 impl MedusaDrafter {
-    /// Heads for a target of so many tokens, and which of their guesses are sent. An engine that did not
+    /// Heads for a target of so many tokens, and which of their guesses are sent; guesses deeper than there are
+    /// heads are not. An engine that did not
     /// build them itself must be told to show its hidden states
     /// ([`Engine::with_sight`](crate::Engine::with_sight)).
     pub fn new(heads: Box<dyn Heads>, trees: MedusaTrees, vocab: usize) -> Self {
-        Self { guesser: Guesser::new(heads, trees, vocab), rows: Vec::new() }
+        Self { guesser: Guesser::new(heads, trees, vocab) }
     }
 }
 
@@ -74,21 +75,13 @@ impl Drafter for MedusaDrafter {
     fn begin(&mut self, _: SequenceKey, _: &[TokenId]) {}
 
     fn propose(&mut self, tasks: &mut [DraftTask]) {
-        let Self { guesser, rows } = self;
-        guesser.heads.start();
-        rows.clear();
-        rows.extend(tasks.iter().map(|task| {
+        self.guesser.read(tasks.iter().map(|task| {
             let drafts = task.room.fits_a_node() && !task.hidden.is_empty();
-            drafts.then(|| guesser.heads.add(&task.hidden))
+            drafts.then_some(task.hidden.as_slice())
         }));
-        if rows.iter().all(Option::is_none) {
-            return;
-        }
-        guesser.heads.forward();
-        for (task, &row) in tasks.iter_mut().zip(&*rows) {
-            if let Some(row) = row {
-                guesser.guess(row, task, &[], task.room);
-                guesser.freeze(&mut task.tree);
+        for (index, task) in tasks.iter_mut().enumerate() {
+            if let Some(guesses) = self.guesser.guess(index, task, &[], task.room) {
+                guesses.freeze(&mut task.tree);
             }
         }
     }
@@ -96,4 +89,26 @@ impl Drafter for MedusaDrafter {
     fn observe(&mut self, _: &[DraftTask]) {}
 
     fn end(&mut self, _: SequenceKey) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use foretoken_core::{Noise, Rule, Sampler, SamplingParams, SparseTree};
+
+    use super::fixed::Fixed;
+    use super::*;
+    use crate::drafters::Room;
+
+    #[test]
+    fn a_tree_deeper_than_the_heads_is_cut_to_their_depth() {
+        let noise = Noise { seed: 0, choice: 0 };
+        let sampler = Sampler::new(SamplingParams::default(), noise, 3).unwrap();
+        let task = DraftTask::new(SequenceKey(1), vec![2], sampler, Rule::Coupled);
+        let room = Room { nodes: 9, depth: 9 };
+        let mut tasks = [DraftTask { room, hidden: vec![0.0], ..task }];
+        let heads = Fixed { count: 2, ..Fixed::new(vec![0.0, 1.0, 0.5]) };
+        let trees = MedusaTrees::fixed(SparseTree::cartesian(&[1, 1, 1, 1]).unwrap());
+        MedusaDrafter::new(Box::new(heads), trees, 3).propose(&mut tasks);
+        assert_eq!(tasks[0].tree.tokens(), [2, 1, 1]);
+    }
 }

@@ -81,7 +81,7 @@ impl MedusaTrees {
             return Self::fixed(size.best(&published(heads)));
         };
         let best = |measurement: &MedusaMeasurement| {
-            (measurement.temperature, SizedTree::new(size.best(&measured(measurement))))
+            (measurement.temperature, SizedTree::new(size.best(&measurement.rates())))
         };
         Self { trees: calibration.measurements.iter().map(best).collect() }
     }
@@ -118,11 +118,6 @@ impl Size<'_> {
             }
         }
     }
-}
-
-fn measured(measurement: &MedusaMeasurement) -> PathRates {
-    let paths = measurement.paths.iter().map(|listed| (listed.path.clone(), listed.rate));
-    PathRates::new(measurement.ranks.clone(), paths)
 }
 
 /// The published rates, as far as they go; ranks behind the fifth count as never right.

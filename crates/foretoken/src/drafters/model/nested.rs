@@ -16,13 +16,11 @@ use crate::drafters::{DraftTask, Guesser, MedusaTrees, Room, SequenceKey};
 /// Heads of the draft model.
 pub(super) struct Nested {
     guesser: Guesser,
-    /// By task: its row of the heads' pass.
-    rows: Vec<Option<usize>>,
 }
 
 impl Nested {
     pub(super) fn new(heads: Box<dyn Heads>, trees: MedusaTrees, vocab: usize) -> Self {
-        Self { guesser: Guesser::new(heads, trees, vocab), rows: Vec::new() }
+        Self { guesser: Guesser::new(heads, trees, vocab) }
     }
 
     /// Hangs guesses below the tips of the chains that grow on; `model` has run their last pass.
@@ -32,23 +30,19 @@ impl Nested {
         tasks: &mut [DraftTask],
         sequences: &mut HashMap<SequenceKey, State>,
     ) {
-        let Self { guesser, rows } = self;
-        guesser.heads.start();
-        rows.clear();
-        rows.extend(tasks.iter().map(|task| {
+        self.guesser.read(tasks.iter().map(|task| {
             let state = drafting(sequences, task)?;
             let (item, &read) = state.item.zip(state.path.last())?;
-            (state.growth.ahead() > 0).then(|| guesser.heads.add(model.hidden(item, read)))
+            (state.growth.ahead() > 0).then(|| model.hidden(item, read))
         }));
-        if rows.iter().all(Option::is_none) {
-            return;
-        }
-        guesser.heads.forward();
-        for (task, &row) in tasks.iter_mut().zip(&*rows) {
-            let Some((state, row)) = drafting(sequences, task).zip(row) else { continue };
+        for (index, task) in tasks.iter_mut().enumerate() {
+            let growing = drafting(sequences, task).filter(|state| state.item.is_some());
+            let Some(state) = growing else { continue };
             let room = Room { nodes: MAX_NODES, depth: state.growth.ahead() };
-            guesser.guess(row, task, state.growth.chain(), room);
-            guesser.freeze(&mut state.work);
+            let guesses = self.guesser.guess(index, task, state.growth.chain(), room);
+            if let Some(guesses) = guesses {
+                guesses.freeze(&mut state.work);
+            }
         }
     }
 }

@@ -10,9 +10,12 @@ mod automaton;
 use std::collections::HashMap;
 
 use automaton::{Automaton, LONGEST};
-use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
+use foretoken_core::{TokenId, TreeBuilder};
 
-use super::{Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
+use super::{
+    Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, Room, SequenceKey, Sight,
+    hang_chain,
+};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "suffix",
@@ -48,41 +51,31 @@ pub struct SuffixDrafter {
 /// What a key's texts have shown.
 struct Store {
     automaton: Automaton,
-    /// Index in the present text of the first token that the automaton keeps of it.
-    origin: usize,
+    /// What is taken in of the present text.
+    text: Vec<TokenId>,
 }
 
 impl Store {
-    /// How many tokens of the present text are taken in.
-    fn known(&self) -> usize {
-        self.origin + self.automaton.newest().len()
-    }
-
     /// Goes on with a text: the present one, or one that parts from it, of which only the history of
     /// the parting is taken in again.
     fn resume(&mut self, prompt: &[TokenId]) {
-        let kept = self.automaton.newest();
-        let rest = prompt.get(self.origin..).unwrap_or_default();
-        let shared = kept.iter().zip(rest).take_while(|(a, b)| a == b).count();
-        if shared == kept.len() && shared > 0 {
-            return;
-        }
-        if !kept.is_empty() {
+        let shared = self.text.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        if shared < self.text.len() {
             self.automaton.begin_text();
+            self.text.truncate(shared.saturating_sub(LONGEST));
         }
-        self.origin = if shared == 0 { 0 } else { (self.origin + shared).saturating_sub(LONGEST) };
     }
 
     /// Takes in the tokens that are new; at the limit the older half of all is forgotten.
     fn learn(&mut self, text: &[TokenId], capacity: usize) {
-        for &token in text.get(self.known()..).unwrap_or_default() {
+        let new = text.get(self.text.len()..).unwrap_or_default();
+        for &token in new {
             if self.automaton.len() >= capacity {
-                let known = self.known();
                 self.automaton.keep(capacity / 2);
-                self.origin = known - self.automaton.newest().len();
             }
             self.automaton.push(token);
         }
+        self.text.extend_from_slice(new);
     }
 }
 
@@ -110,15 +103,8 @@ impl SuffixDrafter {
                 continue;
             }
             branches += 1;
-            let length = (place.agreeing * TRUST).min(task.room.depth);
-            let mut parent = BuildId::ROOT;
-            for token in store.automaton.follow_up(place).take(length) {
-                if builder.len() > nodes {
-                    break;
-                }
-                let Ok(child) = builder.push(parent, token, Role::Candidate) else { break };
-                parent = child;
-            }
+            let room = Room { nodes, depth: task.room.depth.min(place.agreeing * TRUST) };
+            hang_chain(builder, room, store.automaton.follow_up(place));
         }
         builder.freeze(&mut task.tree);
     }
@@ -126,7 +112,7 @@ impl SuffixDrafter {
 
 impl Drafter for SuffixDrafter {
     fn begin(&mut self, key: SequenceKey, prompt: &[TokenId]) {
-        let new = || Store { automaton: Automaton::new(), origin: 0 };
+        let new = || Store { automaton: Automaton::new(), text: Vec::new() };
         self.stores.entry(key).or_insert_with(new).resume(prompt);
     }
 
