@@ -82,7 +82,8 @@ impl Learner for DraftModel {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        let states = tokens * self.target.spec().hidden * size_of::<f32>();
-        self.draft.step_bytes(tokens) + states + LossScratch::BYTES / 2
+        let states = tokens.saturating_mul(self.target.spec().hidden * size_of::<f32>());
+        let teacher = states.saturating_add(LossScratch::BYTES / 2);
+        self.draft.step_bytes(tokens).saturating_add(teacher)
     }
 }

@@ -233,7 +233,7 @@ impl Learner for Medusa2 {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        self.model.shape().step_bytes(tokens) + self.heads.step_bytes(tokens)
+        self.model.shape().step_bytes(tokens).saturating_add(self.heads.step_bytes(tokens))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The parameters of heads: where they begin, and their files.
 
 use std::borrow::Cow;
+use std::num::Saturating;
 use std::path::Path;
 
 use foretoken_model::{
@@ -139,9 +140,10 @@ impl MedusaParameters {
 
     /// Bytes of memory that steps on so many tokens need beside the parameters.
     pub(super) fn step_bytes(&self, tokens: usize) -> usize {
+        let [tokens, blocks, hidden] = [tokens, self.shape.blocks, self.shape.hidden].map(Saturating);
         // The model's states, those gathered for a head and for its labels, two gradients, and the stream.
-        let rows = 5 + 2 * self.shape.blocks;
-        tokens * rows * self.shape.hidden * size_of::<f32>() + LossScratch::BYTES
+        let rows = Saturating(5) + Saturating(2) * blocks;
+        (tokens * rows * hidden * Saturating(size_of::<f32>())).0.saturating_add(LossScratch::BYTES)
     }
 
     /// Parameters of a block.

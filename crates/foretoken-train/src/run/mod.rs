@@ -77,7 +77,8 @@ impl<L: Learner> Run<L> {
         options.check()?;
         let groups = learner.groups();
         let parameters = groups.iter().map(|group| group.count()).sum();
-        check_memory(parameters, learner.step_bytes(options.piece.get() * options.length))?;
+        let at_once = options.piece.get().saturating_mul(options.length);
+        check_memory(parameters, learner.step_bytes(at_once))?;
         let optimizers = groups.iter().map(|group| AdamW::new(options.adam, group)).collect();
         identity.push(("text".to_owned(), format!("{:016x}", text.fingerprint())));
         identity.extend(options.identity(compute.precision()));
@@ -107,7 +108,7 @@ impl<L: Learner> Run<L> {
 
     /// Tokens that were read.
     pub fn tokens(&self) -> u64 {
-        self.state.done * self.options.step_tokens()
+        self.state.done.saturating_mul(self.options.step_tokens())
     }
 
     /// The learner.
