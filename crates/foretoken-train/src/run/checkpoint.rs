@@ -3,19 +3,18 @@
 //! Random numbers are functions of the seed and of how far the run is, so there is no state of theirs.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use safetensors::Dtype;
 use safetensors::tensor::View;
-use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use super::error::RunError;
 use super::folder::{sync_file, write_file};
 use super::history::History;
+use super::tensors::TensorFile;
 use crate::data::Position;
-use crate::error::TrainError;
 use crate::optimizer::AdamW;
 use crate::parameters::Parameters;
 use crate::weights::write_tensors;
@@ -142,38 +141,18 @@ pub(super) fn save_group(
 /// Reads it again.
 ///
 /// # Errors
-/// If the file is damaged, or its tensors are those of other parameters.
+/// If the file is damaged, or its tensors are those of other parameters; some may be read by then.
 pub(super) fn load_group(
     folder: &Path,
     group: usize,
     parameters: &mut Parameters,
     (optimizer, done): (&mut AdamW, u64),
 ) -> Result<(), RunError> {
-    let path = tensors_file(folder, group);
-    let bytes = fs::read(&path).map_err(read_error(&path))?;
-    let damaged = |cause: safetensors::SafeTensorError| RunError::Damaged {
-        file: path.clone(),
-        cause: cause.to_string(),
-    };
-    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
-    let mut tensors = HashMap::new();
-    for (name, tensor) in file.iter() {
-        let words = tensor.data().as_chunks().0;
-        let values: Vec<_> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        tensors.insert(name, values);
-    }
+    let mut tensors = TensorFile::open(&tensors_file(folder, group))?;
     for parameter in parameters.as_mut_slice() {
-        let wanted = parameter.values.len();
-        match tensors.get(parameter.name.as_str()) {
-            Some(values) if values.len() == wanted => parameter.values.copy_from_slice(values),
-            found => {
-                let (name, found) = (parameter.name.clone(), found.map(Vec::len));
-                return Err(TrainError::State { name, found, wanted }.into());
-            }
-        }
+        tensors.read(&parameter.name, &mut parameter.values)?;
     }
-    optimizer.restore(done, |name| tensors.get(name).map(Vec::as_slice))?;
-    Ok(())
+    optimizer.restore(done, |name, values| tensors.read(name, values))
 }
 
 fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {

@@ -10,6 +10,7 @@ mod history;
 mod memory;
 mod options;
 mod progress;
+mod tensors;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -126,6 +126,22 @@ fn damaged_checkpoints_are_named() {
     fs::write(&path, &bytes[..bytes.len() / 2]).expect("it is written");
     let error = open(&compute, options(7), folder.path()).expect_err("half a file").to_string();
     assert!(error.starts_with(&format!("`{}` is damaged (", path.display())), "{error}");
+    let fails = |bytes: &[u8], wanted: &str| {
+        fs::write(&path, bytes).expect("it is written");
+        let error = open(&compute, options(7), folder.path()).expect_err(wanted).to_string();
+        assert!(error.contains(wanted), "{error}");
+    };
+    fails(&bytes[..7], "its 7 bytes end before its header does");
+    fails(&[&[u8::MAX; 8], &bytes[8..]].concat(), "end before its header does");
+    fails(&[&bytes[..], &[0]].concat(), &format!("bytes, not {}", bytes.len()));
+    fails(&[&1u64.to_le_bytes(), &bytes[8..]].concat(), "is damaged (");
+    let renamed = |from: &str, to: &str| {
+        let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).expect(from);
+        [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat()
+    };
+    let wanted = "`model.norm.weight` should have 16 values and is missing";
+    fails(&renamed("\"model.norm.weight\"", "\"model.nerm.weight\""), wanted);
+    fails(&renamed("model.norm.weight.exp_avg\"", "model.norm.weight.exp_abg\""), "exp_avg`");
     fs::write(&path, bytes).expect("it is written");
     let path = folder.path().join("checkpoint/state.json");
     let text = fs::read_to_string(&path).expect("the state");
