@@ -169,11 +169,6 @@ impl Llama {
         LlamaOutput { hidden: &a.hidden, d_hidden: &mut a.d_hidden, head }
     }
 
-    /// The output matrix, `[vocab][hidden]`.
-    pub fn head(&self) -> &Parameter {
-        &self.parameters.as_slice()[self.head_index()]
-    }
-
     /// The loss of the last forward pass by these targets and what they count, one per token. Adds the gradient of
     /// the output matrix, and writes or adds that of the hidden states.
     ///

@@ -112,16 +112,6 @@ impl<L: Learner> Run<L> {
         self.state.done.saturating_mul(self.options.step_tokens())
     }
 
-    /// The learner.
-    pub fn learner(&self) -> &L {
-        &self.learner
-    }
-
-    /// The learner, to go on with something else.
-    pub fn into_learner(self) -> L {
-        self.learner
-    }
-
     /// The steps so far.
     pub fn history(&self) -> &History {
         &self.state.history
@@ -198,11 +188,8 @@ impl<L: Learner> Run<L> {
         Ok((point, pace))
     }
 
-    /// What the held-out text says.
-    ///
-    /// # Errors
-    /// If the learner refuses it.
-    pub fn evaluate(&mut self, compute: &mut Compute) -> Result<Metrics, RunError> {
+    /// What the held-out text says; once per step, for learners count over the pieces of one evaluation.
+    fn evaluate(&mut self, compute: &mut Compute) -> Result<Metrics, RunError> {
         let mut metrics = Metrics::default();
         for piece in self.held_out.pieces(self.options.piece) {
             self.learner.evaluate(compute, &piece, &mut metrics)?;
