@@ -83,7 +83,7 @@ impl Learner for DraftModel {
 
     fn step_bytes(&self, tokens: usize) -> usize {
         let states = tokens.saturating_mul(self.target.spec().hidden * size_of::<f32>());
-        let teacher = states.saturating_add(LossScratch::BYTES / 2);
+        let teacher = states.saturating_add(LossScratch::BLOCK);
         self.draft.step_bytes(tokens).saturating_add(teacher)
     }
 }

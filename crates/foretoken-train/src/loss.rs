@@ -76,8 +76,8 @@ impl Default for LossScratch {
 }
 
 impl LossScratch {
-    /// What blocks of the default size take, those of a teacher included.
-    pub(crate) const BYTES: usize = 2 * LOGITS * size_of::<f32>();
+    /// What a block of the default size takes; with a teacher there is one more of its own.
+    pub(crate) const BLOCK: usize = LOGITS * size_of::<f32>();
 
     /// Blocks of at most so many logits, or of one row.
     pub fn new(most: usize) -> Self {

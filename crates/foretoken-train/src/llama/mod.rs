@@ -92,7 +92,8 @@ impl Llama {
         compute: &mut Compute,
         batch: &Batch<'_>,
     ) -> Result<f64, TrainError> {
-        self.ranks(compute, batch, &mut vec![0; batch.tokens.len()])
+        self.forward(compute, batch)?;
+        Ok(self.head_loss(compute, Targets::Tokens(batch.targets), batch.weights))
     }
 
     /// As [`Self::evaluate`], with the rank of each target that is not masked; see [`HeadLoss::ranks`].
@@ -112,7 +113,18 @@ impl Llama {
         Ok(self.head_ranks(compute, Targets::Tokens(batch.targets), batch.weights, ranks))
     }
 
-    /// The loss of the batch of the last forward pass, with ranks; see [`HeadLoss::ranks`].
+    /// The loss of the batch of the last forward pass, without gradients.
+    pub(crate) fn head_loss(
+        &mut self,
+        compute: &mut Compute,
+        targets: Targets<'_>,
+        weights: &[f32],
+    ) -> f64 {
+        let (loss, scratch) = self.of_head(targets, weights);
+        loss.forward(compute, scratch)
+    }
+
+    /// As [`Self::head_loss`], with ranks; see [`HeadLoss::ranks`].
     pub(crate) fn head_ranks(
         &mut self,
         compute: &mut Compute,
@@ -120,11 +132,19 @@ impl Llama {
         weights: &[f32],
         ranks: &mut [u32],
     ) -> f64 {
+        let (loss, scratch) = self.of_head(targets, weights);
+        loss.ranks(compute, scratch, ranks)
+    }
+
+    fn of_head<'a>(
+        &'a mut self,
+        targets: Targets<'a>,
+        weights: &'a [f32],
+    ) -> (HeadLoss<'a>, &'a mut LossScratch) {
         let (head, width) = (self.head_index(), self.shape.hidden);
         let head = &self.parameters.as_slice()[head].values;
         let hidden = &self.activations.as_ref().expect("a forward pass has run").hidden;
-        let loss = HeadLoss { hidden, head, width, targets, weights };
-        loss.ranks(compute, &mut self.loss, ranks)
+        (HeadLoss { hidden, head, width, targets, weights }, &mut self.loss)
     }
 
     /// Computes the hidden states of a batch.

@@ -16,7 +16,7 @@ use crate::compute::Compute;
 use crate::error::TrainError;
 use crate::learner::{Learner, Metrics, total};
 use crate::llama::{Llama, LlamaOutput, StoredAs};
-use crate::loss::{HeadLoss, LossScratch, Targets, Teacher};
+use crate::loss::{LossScratch, Targets, Teacher};
 use crate::medusa::HeadLabels;
 use crate::parameters::{Parameter, Parameters};
 use crate::teacher::FrozenTarget;
@@ -105,7 +105,6 @@ pub struct Medusa2 {
     loss: HeadsLoss,
     /// States of the model as it was.
     states: Vec<f32>,
-    scratch: LossScratch,
 }
 
 impl Medusa2 {
@@ -118,20 +117,8 @@ impl Medusa2 {
         export: JointExport,
     ) -> Self {
         let (stage, lambda) = (Stage::Joint, options.lambda);
-        let (loss, states, scratch) = <_>::default();
-        Self {
-            model,
-            original,
-            heads,
-            objective,
-            options,
-            export,
-            stage,
-            lambda,
-            loss,
-            states,
-            scratch,
-        }
+        let (loss, states) = <_>::default();
+        Self { model, original, heads, objective, options, export, stage, lambda, loss, states }
     }
 
     /// The heads as they are now.
@@ -201,16 +188,14 @@ impl Learner for Medusa2 {
         batch: &Batch<'_>,
         metrics: &mut Metrics,
     ) -> Result<(), TrainError> {
-        let Self { model, original, heads, objective, options, loss, states, scratch, .. } = self;
+        let Self { model, original, heads, objective, options, loss, states, .. } = self;
         original.hidden(batch, states)?;
+        let teacher = original.teacher(states);
         let entropy = model.evaluate(compute, batch)?;
-        let (teacher, weights) = (original.teacher(states), batch.weights);
+        let divergence = model.head_loss(compute, Targets::Teacher(teacher), batch.weights);
         let LlamaOutput { hidden, head, .. } = model.output();
-        let (head, width) = (&head.values, teacher.width);
-        let targets = Targets::Teacher(teacher);
-        let of_model = HeadLoss { hidden, head, width, targets, weights };
-        let divergence = of_model.forward(compute, scratch);
-        let states = HeadStates { hidden, head, teacher, scale: self.lambda, gradient: None };
+        let (head, scale) = (&head.values, self.lambda);
+        let states = HeadStates { hidden, head, teacher, scale, gradient: None };
         loss.evaluate(compute, heads, (*objective, states), batch, metrics);
         let kept = match options.kept {
             Kept::Text => entropy,
@@ -233,7 +218,8 @@ impl Learner for Medusa2 {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        self.model.shape().step_bytes(tokens).saturating_add(self.heads.step_bytes(tokens))
+        let heads = self.heads.step_bytes(tokens).saturating_add(LossScratch::BLOCK);
+        self.model.shape().step_bytes(tokens).saturating_add(heads)
     }
 }
 

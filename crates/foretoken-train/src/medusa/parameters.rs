@@ -144,7 +144,9 @@ impl MedusaParameters {
             [tokens, self.shape.blocks, self.shape.hidden].map(Saturating);
         // The model's states, those gathered for a head and for its labels, two gradients, and the stream.
         let rows = Saturating(5) + Saturating(2) * blocks;
-        (tokens * rows * hidden * Saturating(size_of::<f32>())).0.saturating_add(LossScratch::BYTES)
+        (tokens * rows * hidden * Saturating(size_of::<f32>()))
+            .0
+            .saturating_add(2 * LossScratch::BLOCK)
     }
 
     /// Parameters of a block.
