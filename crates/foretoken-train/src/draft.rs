@@ -6,8 +6,6 @@
 
 use std::path::Path;
 
-use foretoken_cpu::Write;
-
 use crate::base::BaseModel;
 use crate::batch::Batch;
 use crate::compute::Compute;
@@ -53,7 +51,7 @@ impl Learner for DraftModel {
         target.hidden(batch, hidden)?;
         let targets = Targets::Both(batch.targets, target.teacher(hidden), *share);
         draft.model.forward(compute, batch)?;
-        let loss = draft.model.language_loss(compute, (targets, batch.weights), Write::Store);
+        let loss = draft.model.language_loss(compute, targets, batch.weights);
         draft.model.backward(compute, batch);
         Ok(loss)
     }

@@ -8,7 +8,6 @@ mod initial;
 mod layer;
 mod shape;
 
-use foretoken_cpu::Write;
 use foretoken_model::{OutputHead, Rope as RopeSpec, RopeScaling};
 
 pub(crate) use files::Beside;
@@ -78,7 +77,7 @@ impl Llama {
     pub fn step(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError> {
         self.forward(compute, batch)?;
         let targets = Targets::Tokens(batch.targets);
-        let loss = self.language_loss(compute, (targets, batch.weights), Write::Store);
+        let loss = self.language_loss(compute, targets, batch.weights);
         self.backward(compute, batch);
         Ok(loss)
     }
@@ -190,15 +189,15 @@ impl Llama {
     }
 
     /// The loss of the last forward pass by these targets and what they count, one per token. Adds the gradient of
-    /// the output matrix, and writes or adds that of the hidden states.
+    /// the output matrix, and writes that of the hidden states.
     ///
     /// # Panics
     /// If there was no forward pass of so many tokens.
     pub fn language_loss(
         &mut self,
         compute: &mut Compute,
-        (targets, weights): (Targets<'_>, &[f32]),
-        write: Write,
+        targets: Targets<'_>,
+        weights: &[f32],
     ) -> f64 {
         let head = self.head_index();
         let a = self.activations.as_mut().expect("a forward pass has run");
@@ -210,8 +209,7 @@ impl Llama {
             targets,
             weights,
         };
-        let hidden = (&mut a.d_hidden[..], write);
-        let to = HeadGradient { hidden, head: Some(&mut head.gradient) };
+        let to = HeadGradient { hidden: &mut a.d_hidden, head: Some(&mut head.gradient) };
         loss.backward(compute, &mut self.loss, to)
     }
 

@@ -6,7 +6,6 @@
 use std::f64::consts::FRAC_PI_2;
 use std::path::Path;
 
-use foretoken_cpu::Write;
 use foretoken_model::ModelSource;
 
 use super::loss::{HeadStates, HeadsLoss, MedusaObjective, StatesGradient};
@@ -166,7 +165,7 @@ impl Learner for Medusa2 {
         let mut sum = 0.0;
         if stage == Stage::Joint {
             let targets = targets(options.kept, batch, teacher);
-            sum += model.language_loss(compute, (targets, batch.weights), Write::Store);
+            sum += model.language_loss(compute, targets, batch.weights);
         }
         let LlamaOutput { hidden, d_hidden, head } = model.output();
         let Parameter { values: head, gradient, .. } = head;

@@ -4,7 +4,6 @@
 //! `Σ_k 0.8^k` with `k` from 1 over a constant.
 
 use foretoken_core::{PathCounts, SparseTree, TokenId};
-use foretoken_cpu::Write;
 
 use super::parameters::MedusaParameters;
 use super::passes::BlockPasses;
@@ -121,7 +120,7 @@ impl HeadsLoss {
             let (hidden, d) = passes.output();
             let weights = &labelled.weights;
             let loss = HeadLoss { hidden, head: output, width, targets, weights };
-            let to = HeadGradient { hidden: (d, Write::Store), head: gradient };
+            let to = HeadGradient { hidden: d, head: gradient };
             sum += loss.backward(compute, scratch, to);
             let d = passes.backward(compute, &mut head);
             if let Some(to) = &mut states.gradient {

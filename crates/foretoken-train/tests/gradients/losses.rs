@@ -1,6 +1,5 @@
 //! Losses of an output matrix.
 
-use foretoken_cpu::Write;
 use foretoken_train::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
 
 use crate::check::{assert_close, compute, differences, log_softmax, random, wide};
@@ -43,7 +42,7 @@ fn check(targets: Targets<'_>, mut scratch: LossScratch) {
     let found = loss.forward(&mut compute, &mut scratch);
     assert!((found / wanted - 1.0).abs() < 1e-6, "{found} instead of {wanted}");
     let (mut dx, mut dhead) = (vec![f32::NAN; x.len()], vec![0.0; head.len()]);
-    let to = HeadGradient { hidden: (&mut dx, Write::Store), head: Some(&mut dhead) };
+    let to = HeadGradient { hidden: &mut dx, head: Some(&mut dhead) };
     assert_eq!(loss.backward(&mut compute, &mut scratch, to), found);
     assert_close("dx", &dx, &differences(&x, |x| twin(&loss, x, &wide(&head))));
     assert_close("dhead", &dhead, &differences(&head, |head| twin(&loss, &wide(&x), head)));
