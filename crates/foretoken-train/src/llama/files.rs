@@ -5,15 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use foretoken_model::{Checkpoint, ModelSource, OpenOptions, OutputHead};
-use half::bf16;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
 use super::{Llama, LlamaShape};
 use crate::error::TrainError;
 use crate::parameters::{Parameter, Parameters};
-use crate::weights::write_tensors;
+use crate::weights::{StoredAs, write_tensors};
 
 /// Files beside weights and configuration that a model's folder may have.
 const COPIED: &[&str] = &[
@@ -39,15 +36,6 @@ pub(crate) struct Beside<'a> {
     pub(crate) config: Vec<(&'static str, Value)>,
     /// Tensors by name.
     pub(crate) tensors: Vec<(String, &'a Parameter)>,
-}
-
-/// How weights are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StoredAs {
-    /// As they are.
-    F32,
-    /// Rounded to nearest even.
-    Bf16,
 }
 
 impl Llama {
@@ -132,23 +120,13 @@ impl Llama {
         stored: StoredAs,
         beside: &Beside<'_>,
     ) -> Result<(), TrainError> {
-        let weights = |cause| TrainError::Weights { file: path.to_owned(), cause };
-        let dtype = match stored {
-            StoredAs::F32 => Dtype::F32,
-            StoredAs::Bf16 => Dtype::BF16,
-        };
         let own = self.parameters.as_slice().iter().map(|parameter| (&parameter.name, parameter));
         let beside = beside.tensors.iter().map(|(name, parameter)| (name, *parameter));
-        let tensors: Vec<_> = own.chain(beside).collect();
-        let bytes: Vec<_> = tensors.iter().map(|(_, p)| bytes(&p.values, stored)).collect();
-        let mut views = Vec::new();
-        for ((name, parameter), bytes) in tensors.into_iter().zip(&bytes) {
-            let view = TensorView::new(dtype, parameter.shape.clone(), bytes).map_err(weights)?;
-            views.push((name, view));
-        }
+        let tensors = own.chain(beside).map(|(name, parameter)| (name, parameter.tensor(stored)));
         // transformers asks for this key.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        write_tensors(views, Some(metadata), path).map_err(weights)
+        write_tensors(tensors, Some(metadata), path)
+            .map_err(|cause| TrainError::Weights { file: path.to_owned(), cause })
     }
 
     fn config(&self, stored: StoredAs) -> Map<String, Value> {
@@ -178,15 +156,6 @@ impl Llama {
         match config {
             Value::Object(map) => map,
             _ => Map::new(),
-        }
-    }
-}
-
-fn bytes(values: &[f32], stored: StoredAs) -> Vec<u8> {
-    match stored {
-        StoredAs::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        StoredAs::Bf16 => {
-            values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect()
         }
     }
 }

@@ -11,7 +11,6 @@ mod shape;
 use foretoken_model::{OutputHead, Rope as RopeSpec, RopeScaling};
 
 pub(crate) use files::Beside;
-pub use files::StoredAs;
 pub use shape::LlamaShape;
 
 use crate::batch::Batch;

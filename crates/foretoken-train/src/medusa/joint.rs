@@ -14,11 +14,12 @@ use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
 use crate::learner::{Learner, Metrics, total};
-use crate::llama::{Llama, LlamaOutput, StoredAs};
+use crate::llama::{Llama, LlamaOutput};
 use crate::loss::{LossScratch, Targets, Teacher};
 use crate::medusa::HeadLabels;
 use crate::parameters::{Parameter, Parameters};
 use crate::teacher::FrozenTarget;
+use crate::weights::StoredAs;
 
 /// How heads and their model are trained together.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,12 +2,9 @@
 //!
 //! Random numbers are functions of the seed and of how far the run is, so there is no state of theirs.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use safetensors::Dtype;
-use safetensors::tensor::View;
 use serde_json::{Map, Value, json};
 
 use super::error::RunError;
@@ -17,7 +14,7 @@ use super::tensors::TensorFile;
 use crate::data::Position;
 use crate::optimizer::AdamW;
 use crate::parameters::Parameters;
-use crate::weights::write_tensors;
+use crate::weights::{StoredAs, Tensor, write_tensors};
 
 const STATE: &str = "state.json";
 pub(super) const HISTORY: &str = "history.jsonl";
@@ -33,30 +30,6 @@ pub(super) struct State {
     pub(super) done: u64,
     pub(super) position: Position,
     pub(super) history: History,
-}
-
-/// A tensor to be written.
-struct Tensor<'a> {
-    shape: Vec<usize>,
-    values: &'a [f32],
-}
-
-impl View for Tensor<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into()
-    }
-
-    fn data_len(&self) -> usize {
-        size_of_val(self.values)
-    }
 }
 
 /// Writes everything but tensors.
@@ -126,13 +99,13 @@ pub(super) fn save_group(
     optimizer: &AdamW,
 ) -> Result<(), RunError> {
     let path = tensors_file(folder, group);
-    let values = parameters.as_slice().iter().map(|parameter| {
-        let tensor = Tensor { shape: parameter.shape.clone(), values: &parameter.values };
-        (parameter.name.clone(), tensor)
+    let values = parameters
+        .as_slice()
+        .iter()
+        .map(|parameter| (parameter.name.clone(), parameter.tensor(StoredAs::F32)));
+    let moments = optimizer.tensors().map(|(name, values)| {
+        (name, Tensor { shape: vec![values.len()].into(), values, stored: StoredAs::F32 })
     });
-    let moments = optimizer
-        .tensors()
-        .map(|(name, values)| (name, Tensor { shape: vec![values.len()], values }));
     let written = write_tensors(values.chain(moments), None, &path);
     written.map_err(|cause| RunError::Write { path: path.clone(), cause: cause.to_string() })?;
     sync_file(&path)
