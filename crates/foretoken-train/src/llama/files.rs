@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use foretoken_model::{Checkpoint, ModelSource, OpenOptions, OutputHead};
+use foretoken_model::{Checkpoint, ModelError, ModelSource, OpenOptions, OutputHead};
 use serde_json::{Map, Value, json};
 
 use super::{Llama, LlamaShape};
@@ -42,7 +42,7 @@ impl Llama {
     /// Reads a model.
     ///
     /// # Errors
-    /// If the files cannot be read, or the model is more than a plain Llama.
+    /// If the files cannot be read, a value is not finite, or the model is more than a plain Llama.
     pub fn open(source: &ModelSource) -> Result<Self, TrainError> {
         let checkpoint = Checkpoint::open(source, &OpenOptions::default())?;
         let shape = LlamaShape::of_spec(checkpoint.spec(), checkpoint.name())?;
@@ -51,15 +51,7 @@ impl Llama {
         for tensor in shape.tensors() {
             let sizes = tensor.shape(checkpoint.spec());
             let values = if sizes.len() > 1 {
-                let matrix = checkpoint.matrix(tensor)?;
-                let (spec, mut values) =
-                    (matrix.format.spec(), vec![0.0; matrix.rows * matrix.cols]);
-                let bytes = matrix.data.len() / matrix.rows;
-                for (row, values) in values.chunks_exact_mut(matrix.cols).enumerate() {
-                    let stored = matrix.order.stored(row);
-                    (spec.decode)(&matrix.data[stored * bytes..][..bytes], values);
-                }
-                values
+                checkpoint.matrix(tensor)?.decode().map_err(ModelError::from)?
             } else {
                 checkpoint.vector(tensor)?
             };

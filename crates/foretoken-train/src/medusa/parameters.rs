@@ -6,9 +6,8 @@ use std::path::Path;
 
 use foretoken_model::{
     HeadBias, HeadPrecision, HeadTensor, MedusaExport, MedusaHeads, MedusaLayout, MedusaShape,
-    ModelSpec,
+    ModelError, ModelSpec,
 };
-use foretoken_tensor::MatrixView;
 use serde_json::json;
 
 use crate::error::TrainError;
@@ -99,7 +98,7 @@ impl MedusaParameters {
             let sizes = shape.dims(tensor);
             let values = match tensor {
                 HeadTensor::BlockBias { .. } => heads.vector(tensor)?,
-                _ => decode(&heads.matrix(tensor))?,
+                _ => heads.matrix(tensor).decode().map_err(ModelError::from)?,
             };
             parameters.push(Parameter::new(name(shape, tensor), &sizes, values));
         }
@@ -191,12 +190,4 @@ impl HeadParameters<'_> {
 
 fn name(shape: MedusaShape, tensor: HeadTensor) -> String {
     shape.name(MedusaLayout::Published, tensor)
-}
-
-fn decode(view: &MatrixView<'_>) -> Result<Vec<f32>, TrainError> {
-    let mut values = vec![0.0; view.rows * view.cols];
-    for (row, values) in values.chunks_exact_mut(view.cols).enumerate() {
-        view.decode_row(row, values).map_err(foretoken_model::ModelError::from)?;
-    }
-    Ok(values)
 }
