@@ -108,8 +108,12 @@ impl Corpus {
 
     /// Adds a document.
     pub fn push(&mut self, document: &Document) {
-        self.tokens.extend_from_slice(document.tokens());
-        self.learned.extend_from_slice(document.learned());
+        self.add((document.tokens(), document.learned()));
+    }
+
+    fn add(&mut self, (tokens, learned): (&[TokenId], &[bool])) {
+        self.tokens.extend_from_slice(tokens);
+        self.learned.extend_from_slice(learned);
         self.ends.push(self.tokens.len());
     }
 
@@ -170,7 +174,7 @@ impl Corpus {
         let limit = limit.clamp(least, greatest - 1);
         let mut held_out = Self::default();
         for index in (0..self.len()).filter(|index| hashes[*index] <= limit) {
-            held_out.copy(&self, index);
+            held_out.add(self.document(index));
         }
         self.keep(|index| hashes[index] > limit);
         (self, held_out)
@@ -193,13 +197,6 @@ impl Corpus {
         self.tokens.truncate(end);
         self.learned.truncate(end);
         self.ends.truncate(documents);
-    }
-
-    fn copy(&mut self, from: &Self, index: usize) {
-        let (tokens, learned) = from.document(index);
-        self.tokens.extend_from_slice(tokens);
-        self.learned.extend_from_slice(learned);
-        self.ends.push(self.tokens.len());
     }
 
     fn range(&self, index: usize) -> Range<usize> {
