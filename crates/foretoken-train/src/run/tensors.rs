@@ -63,7 +63,7 @@ impl TensorFile {
         let (Some((start, _)), true) = (place, found == Some(values.len())) else {
             return Err(TrainError::State { name: name.into(), found, wanted: values.len() }.into());
         };
-        let mut read = || -> io::Result<()> {
+        let read = || -> io::Result<()> {
             self.file.seek(SeekFrom::Start(self.start + start as u64))?;
             for value in values {
                 let mut word = [0; size_of::<f32>()];
