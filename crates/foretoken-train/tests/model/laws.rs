@@ -97,7 +97,7 @@ fn the_optimiser_continues_bit_for_bit() {
     let read = |name: &str, values: &mut [f32]| {
         let (_, found) = saved.iter().find(|(saved, _)| saved == name).ok_or(())?;
         values.copy_from_slice(found);
-        Ok(())
+        Ok::<(), ()>(())
     };
     other.restore(adam.steps(), read).expect("the state is whole");
     assert!(other == adam);
