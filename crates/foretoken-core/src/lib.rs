@@ -26,7 +26,7 @@ pub use noise::{Domain, Noise};
 pub use sampling::{
     Distribution, LogProbabilities, ParamError, Ranked, SampleError, Sampler, SamplingParams,
 };
-pub use sparse::{Guess, PathRates, SparseTree, SparseTreeError};
+pub use sparse::{Guess, PathCounts, PathRates, SparseTree, SparseTreeError};
 pub use stats::SpecStats;
 pub use tree::{BuildId, DraftTree, MAX_NODES, Proposal, Role, TreeBuilder, TreeError};
 pub use union::Union;

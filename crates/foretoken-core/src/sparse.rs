@@ -5,12 +5,14 @@
 //! and, behind it, the third of the second. Which paths are worth their rows is known from how often
 //! they were right.
 
+mod counts;
 mod rates;
 
 use std::collections::{BinaryHeap, HashMap};
 
 use thiserror::Error;
 
+pub use counts::PathCounts;
 pub use rates::PathRates;
 
 use crate::MAX_NODES;

@@ -31,12 +31,10 @@ pub enum PassOutput {
 pub struct Decoder {
     /// What a pass computes.
     pub program: Program,
-    /// `[wanted, vocab]`, where a pass makes logits.
-    pub logits: Option<BufferId>,
     /// What the output matrix is applied to, `[wanted, hidden]`: the residual behind the final norm.
     pub hidden: BufferId,
-    /// What makes logits of hidden states, `[vocab, hidden]`.
-    pub output: MatrixId,
+    /// The output matrix, `[vocab, hidden]`, and its logits, `[wanted, vocab]`; none where a pass makes none.
+    pub head: Option<(MatrixId, BufferId)>,
     /// Tensors of the weight matrices, by [`MatrixId`].
     matrices: Vec<Tensor>,
     /// Tensors of the weight vectors, by [`VectorId`].
@@ -79,8 +77,7 @@ impl Decoder {
         let wanted = program.buffer(spec.hidden, RowSet::Wanted);
         let hidden = program.buffer(spec.hidden, RowSet::Wanted);
         let (matrices, vectors) = (Vec::new(), Vec::new());
-        let (logits, none) = (None, MatrixId(0));
-        let mut decoder = Self { program, logits, hidden, output: none, matrices, vectors };
+        let mut decoder = Self { program, hidden, head: None, matrices, vectors };
 
         let table = decoder.matrix(Tensor::Embedding);
         decoder.program.push(Op::Embed { table, out: layer.residual });
@@ -90,17 +87,16 @@ impl Decoder {
         }
         decoder.program.push(Op::Select { input: layer.residual, out: wanted });
         decoder.record_norm(spec, wanted, Tensor::FinalNorm, hidden);
-        let weight = match spec.output {
-            OutputHead::Tied => table,
-            OutputHead::Own => decoder.matrix(Tensor::Head),
-        };
-        decoder.output = weight;
         if output == PassOutput::Logits {
+            let weight = match spec.output {
+                OutputHead::Tied => table,
+                OutputHead::Own => decoder.matrix(Tensor::Head),
+            };
             let out = decoder.program.buffer(spec.vocab, RowSet::Wanted);
             let map = Affine { weight, bias: None };
             let parts = vec![Projection { map, out, write: Write::Store }];
             decoder.program.push(Op::Linear { input: hidden, parts });
-            decoder.logits = Some(out);
+            decoder.head = Some((weight, out));
         }
         decoder
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use foretoken_core::{DraftTree, NodeId};
 use foretoken_tensor::{
-    Backend, BlockId, CHUNK, KvShape, KvType, Pass, Range32, SpanLayout, WeightFormat, Weights,
+    Backend, BlockId, BufferId, CHUNK, KvShape, KvType, MatrixId, Pass, Range32, SpanLayout,
+    WeightFormat, Weights,
 };
 use thiserror::Error;
 
@@ -226,8 +227,15 @@ impl<B: Backend> Model<B> {
     }
 
     /// The packed matrix that makes logits of hidden states, `[vocab, hidden]`.
+    ///
+    /// # Panics
+    /// If the model is loaded for hidden states only.
     pub fn output_matrix(&self) -> Arc<B::Matrix> {
-        Arc::clone(&self.weights.matrices[self.decoder.output.index()])
+        Arc::clone(&self.weights.matrices[self.head().0.index()])
+    }
+
+    fn head(&self) -> (MatrixId, BufferId) {
+        self.decoder.head.expect("the model is loaded to make logits")
     }
 
     /// Lengthens a sequence to `length` positions by repeating the keys and values it holds, in turn.
@@ -372,8 +380,7 @@ impl<B: Backend> Target for Model<B> {
     }
 
     fn logits(&self, item: usize, node: NodeId) -> &[f32] {
-        let logits = self.decoder.logits.expect("the model is loaded to make logits");
-        self.backend.row(&self.activations, logits, self.pass.wanted_row(item, node))
+        self.backend.row(&self.activations, self.head().1, self.pass.wanted_row(item, node))
     }
 
     fn hidden(&self, item: usize, node: NodeId) -> &[f32] {

@@ -105,6 +105,18 @@ impl<'a> MatrixView<'a> {
         }
     }
 
+    /// Decodes all rows as [`Self::decode_row`] does, `[rows][cols]`.
+    ///
+    /// # Panics
+    /// If [`Self::check`] fails.
+    pub fn decode(&self) -> Result<Vec<f32>, PackError> {
+        let mut values = vec![0.0; self.rows * self.cols];
+        for (row, values) in values.chunks_exact_mut(self.cols).enumerate() {
+            self.decode_row(row, values)?;
+        }
+        Ok(values)
+    }
+
     /// Prepares the conversion of this matrix to the rows of `format`, after [`Self::check`].
     pub fn convert(&self, format: WeightFormat) -> Result<RowConverter<'a>, PackError> {
         self.check()?;

@@ -9,7 +9,7 @@
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use foretoken_cpu::{Write, default_threads};
+use foretoken_cpu::default_threads;
 use foretoken_model::OutputHead;
 use foretoken_train::{
     AdamOptions, AdamW, Batch, Compute, CpuOptions, Llama, LlamaShape, Precision, Targets, clip,
@@ -56,11 +56,8 @@ fn main() {
         let mut marks = vec![Instant::now()];
         model.forward(&mut compute, &batch).expect("the batch is the model's");
         marks.push(Instant::now());
-        let loss = model.language_loss(
-            &mut compute,
-            (Targets::Tokens(batch.targets), batch.weights),
-            Write::Store,
-        );
+        let targets = Targets::Tokens(batch.targets);
+        let loss = model.language_loss(&mut compute, targets, batch.weights);
         marks.push(Instant::now());
         model.backward(&mut compute, &batch);
         marks.push(Instant::now());

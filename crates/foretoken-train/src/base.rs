@@ -8,8 +8,9 @@ use crate::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
 use crate::learner::{Learner, Metrics, total};
-use crate::llama::{Llama, StoredAs};
+use crate::llama::Llama;
 use crate::parameters::Parameters;
+use crate::weights::StoredAs;
 
 /// A Llama that learns to predict text.
 #[derive(Debug)]

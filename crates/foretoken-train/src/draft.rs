@@ -6,8 +6,6 @@
 
 use std::path::Path;
 
-use foretoken_cpu::Write;
-
 use crate::base::BaseModel;
 use crate::batch::Batch;
 use crate::compute::Compute;
@@ -53,7 +51,7 @@ impl Learner for DraftModel {
         target.hidden(batch, hidden)?;
         let targets = Targets::Both(batch.targets, target.teacher(hidden), *share);
         draft.model.forward(compute, batch)?;
-        let loss = draft.model.language_loss(compute, (targets, batch.weights), Write::Store);
+        let loss = draft.model.language_loss(compute, targets, batch.weights);
         draft.model.backward(compute, batch);
         Ok(loss)
     }
@@ -82,7 +80,8 @@ impl Learner for DraftModel {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        let states = tokens * self.target.spec().hidden * size_of::<f32>();
-        self.draft.step_bytes(tokens) + states + LossScratch::BYTES / 2
+        let states = tokens.saturating_mul(self.target.spec().hidden * size_of::<f32>());
+        let teacher = states.saturating_add(LossScratch::BLOCK);
+        self.draft.step_bytes(tokens).saturating_add(teacher)
     }
 }

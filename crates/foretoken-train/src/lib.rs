@@ -39,7 +39,7 @@ pub use error::TrainError;
 pub use foretoken_cpu::{CpuOptions, Precision, default_threads};
 pub use foretoken_model::HeadPrecision;
 pub use learner::{Learner, Metrics};
-pub use llama::{Llama, LlamaOutput, LlamaShape, StoredAs};
+pub use llama::{Llama, LlamaOutput, LlamaShape};
 pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};
 pub use medusa::{
     HeadExport, HeadLabels, HeadLayout, JointExport, JointOptions, Kept, Medusa1, Medusa2,
@@ -53,3 +53,4 @@ pub use run::{
 };
 pub use teacher::FrozenTarget;
 pub use vocabulary::{VocabularyError, train_tokenizer};
+pub use weights::StoredAs;

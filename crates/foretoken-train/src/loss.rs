@@ -55,8 +55,8 @@ pub struct Teacher<'a> {
 /// Where the gradients of a [`HeadLoss`] go.
 #[derive(Debug)]
 pub struct HeadGradient<'a> {
-    /// `[rows][width]`, replaced or added to.
-    pub hidden: (&'a mut [f32], Write),
+    /// `[rows][width]`, replaced.
+    pub hidden: &'a mut [f32],
     /// `[vocab][width]`, added to; none where the matrix is fixed.
     pub head: Option<&'a mut [f32]>,
 }
@@ -76,8 +76,8 @@ impl Default for LossScratch {
 }
 
 impl LossScratch {
-    /// What blocks of the default size take, those of a teacher included.
-    pub(crate) const BYTES: usize = 2 * LOGITS * size_of::<f32>();
+    /// What a block of the default size takes; with a teacher there is one more of its own.
+    pub(crate) const BLOCK: usize = LOGITS * size_of::<f32>();
 
     /// Blocks of at most so many logits, or of one row.
     pub fn new(most: usize) -> Self {
@@ -114,11 +114,11 @@ impl HeadLoss<'_> {
         scratch: &mut LossScratch,
         to: HeadGradient<'_>,
     ) -> f64 {
-        let HeadGradient { hidden: (dx, write), mut head } = to;
+        let HeadGradient { hidden: dx, mut head } = to;
         let (width, weight) = (self.width, Matrix::new(self.head, self.width));
         self.blocks(compute, scratch, &mut [], |compute, first, x, d| {
             let dx = &mut dx[first * width..][..d.rows() * width];
-            compute.multiply(d, weight, dx, write);
+            compute.multiply(d, weight, dx, Write::Store);
             if let Some(head) = &mut head {
                 compute.multiply(d.transposed(), x, head, Write::Add);
             }

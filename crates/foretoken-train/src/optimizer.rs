@@ -3,7 +3,6 @@
 use std::f64::consts::PI;
 
 use crate::compute::Compute;
-use crate::error::TrainError;
 use crate::parameters::Parameters;
 use crate::vector::{self, AdamStep, Moments};
 
@@ -118,25 +117,20 @@ impl AdamW {
         })
     }
 
-    /// Continues after `steps` steps with what [`Self::tensors`] gave then; `find` looks a tensor up.
+    /// Continues after `steps` steps with what [`Self::tensors`] gave then; `read` writes a tensor of that name to
+    /// where it belongs.
     ///
     /// # Errors
-    /// If a tensor is missing or has another number of values; then nothing has changed.
-    pub fn restore<'a>(
+    /// The first of `read`; the moments are then of no use.
+    pub fn restore<E>(
         &mut self,
         steps: u64,
-        find: impl Fn(&str) -> Option<&'a [f32]>,
-    ) -> Result<(), TrainError> {
-        let get = |name: String, len: usize| match find(&name) {
-            Some(values) if values.len() == len => Ok(values.to_vec()),
-            found => Err(TrainError::State { found: found.map(<[f32]>::len), wanted: len, name }),
-        };
-        let restored = self.moments.iter().map(|Moment { name, mean, square }| {
-            let mean = get(format!("{name}{MEAN}"), mean.len())?;
-            let square = get(format!("{name}{SQUARE}"), square.len())?;
-            Ok::<_, TrainError>(Moment { name: name.clone(), mean, square })
-        });
-        self.moments = restored.collect::<Result<_, TrainError>>()?;
+        mut read: impl FnMut(&str, &mut [f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for Moment { name, mean, square } in &mut self.moments {
+            read(&format!("{name}{MEAN}"), mean)?;
+            read(&format!("{name}{SQUARE}"), square)?;
+        }
         self.steps = steps;
         Ok(())
     }

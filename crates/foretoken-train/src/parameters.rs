@@ -1,7 +1,10 @@
 //! Named parameters with their gradients.
 
+use std::borrow::Cow;
+
 use crate::compute::Compute;
 use crate::vector;
+use crate::weights::{StoredAs, Tensor};
 
 /// Values of one item of work; partial sums are cut here.
 const VALUES: usize = 1 << 15;
@@ -30,6 +33,11 @@ impl Parameter {
         assert!(shape.iter().product::<usize>() == values.len(), "the shape is that of the values");
         let gradient = vec![0.0; values.len()];
         Self { name: name.into(), shape: shape.to_vec(), values, gradient, rate: 1.0 }
+    }
+
+    /// The values, to be written.
+    pub(crate) fn tensor(&self, stored: StoredAs) -> Tensor<'_> {
+        Tensor { shape: Cow::Borrowed(&self.shape), values: &self.values, stored }
     }
 }
 

@@ -122,7 +122,7 @@ fn ordinary(text: String) -> Vec<String> {
 
 /// The files beside the vocabulary.
 fn settings() -> [(&'static str, String); 2] {
-    let ends = [3, 0];
+    let id = |text| SPECIAL.iter().position(|special| *special == text);
     let tokenizer = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": TEXT,
@@ -132,7 +132,7 @@ fn settings() -> [(&'static str, String); 2] {
         "clean_up_tokenization_spaces": false,
         "chat_template": TEMPLATE,
     });
-    let generation = json!({ "bos_token_id": 0, "eos_token_id": ends });
+    let generation = json!({ "bos_token_id": id(TEXT), "eos_token_id": [id(END), id(TEXT)] });
     let text = |value: Value| format!("{value:#}\n");
     [("tokenizer_config.json", text(tokenizer)), ("generation_config.json", text(generation))]
 }

@@ -124,3 +124,23 @@ fn known_rates_of_paths_come_before_products() {
     assert_eq!(joint.expected(&joint.best(2)), 1.9);
     assert_eq!(joint.best(2).path(1), [0, 0]);
 }
+
+#[test]
+fn paths_are_counted_with_their_beginnings() {
+    let mut counts = PathCounts::default();
+    assert_eq!((counts.positions(), counts.rate(&[0])), (0, 0.0));
+    // Where the first guess is wrong, the second's helps nobody.
+    for right in [&[0][..], &[0], &[], &[1, 1]] {
+        counts.add(right.iter().copied());
+    }
+    let all: Vec<_> = counts.iter().collect();
+    assert_eq!(all, [(&[0][..], 2), (&[1], 1), (&[1, 1], 1)]);
+    assert_eq!((counts.positions(), counts.rate(&[0]), counts.rate(&[1, 1])), (4, 0.5, 0.25));
+    let expected = |nodes| {
+        let rate = |path: &[u32]| counts.rate(path);
+        SparseTree::best(&[10, 10], nodes, rate).expected(rate)
+    };
+    assert_eq!(expected(1), 1.5, "the best guess of the first depth");
+    assert_eq!(expected(2), 1.75, "its second guess too");
+    assert_eq!(expected(9), 2.0, "and the second depth's second behind that");
+}

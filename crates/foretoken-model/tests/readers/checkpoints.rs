@@ -14,13 +14,7 @@ use crate::support::{
 /// A matrix as f32 rows in the program's order.
 fn rows(checkpoint: &Checkpoint, tensor: Tensor) -> Vec<Vec<f32>> {
     let view = checkpoint.matrix(tensor).unwrap();
-    let mut row = vec![0.0; view.cols];
-    (0..view.rows)
-        .map(|i| {
-            view.decode_row(i, &mut row).unwrap();
-            row.clone()
-        })
-        .collect()
+    view.decode().unwrap().chunks(view.cols).map(<[f32]>::to_vec).collect()
 }
 
 fn is_matrix(checkpoint: &Checkpoint, tensor: Tensor) -> bool {
@@ -92,15 +86,10 @@ fn quantised_matrices_decode_as_the_gguf_package_does() {
         let mut view = checkpoint.matrix(tensor).unwrap();
         view.order = foretoken_tensor::RowOrder::Natural;
         assert_eq!(view.format.name(), golden["format"].as_str().unwrap().to_lowercase());
-        let (mut sum, mut weighted, mut index) = (0.0, 0.0, 0);
-        let mut row = vec![0.0; view.cols];
-        for i in 0..view.rows {
-            view.decode_row(i, &mut row).unwrap();
-            for &value in &row {
-                sum += f64::from(value);
-                weighted += f64::from(value) * f64::from(index).cos();
-                index += 1;
-            }
+        let (mut sum, mut weighted) = (0.0, 0.0);
+        for (index, value) in view.decode().unwrap().into_iter().enumerate() {
+            sum += f64::from(value);
+            weighted += f64::from(value) * (index as f64).cos();
         }
         for (found, wanted) in [(sum, &golden["sum"]), (weighted, &golden["weighted"])] {
             let error = (found - wanted.as_f64().unwrap()).abs();

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use foretoken_core::{DraftTree, TokenId};
-use foretoken_model::{LoadOptions, Model, Target, Wants};
+use foretoken_model::{LoadOptions, LoadProgress, Model, OutputHead, PassOutput, Target, Wants};
 use foretoken_tensor::{KvType, Reference, WeightFormat};
 use serde::Deserialize;
 
@@ -138,4 +138,32 @@ cases! {
     qwen2_biases: "qwen2",
     qwen2_windows_in_upper_layers: "qwen2-window",
     qwen3_norms_of_queries_and_keys: "qwen3",
+}
+
+/// Loads a model, and returns its hidden states and how many matrices it has packed.
+fn states(case: &str, output: PassOutput) -> (OutputHead, usize, Vec<Vec<f32>>) {
+    let checkpoint = open(&testdata("checkpoints").join(case)).unwrap();
+    let (mut packed, backend) = (0, Arc::new(Reference));
+    let options = LoadOptions { output, ..LoadOptions::default() };
+    let count = &mut |progress: LoadProgress| packed = progress.done;
+    let mut model = Model::load(backend, &checkpoint, options, count).unwrap();
+    let sequence = model.open();
+    model.start();
+    let item = model.add(sequence, &DraftTree::chain(&[5, 6, 7]).unwrap(), Wants::From(0)).unwrap();
+    model.forward();
+    let states = (0..3).map(|node| model.hidden(item, node).to_vec()).collect();
+    (model.spec().output, packed, states)
+}
+
+#[test]
+fn passes_without_logits_pack_no_output_matrix() {
+    let mut outputs = vec![];
+    for case in ["llama-gqa", "qwen3"] {
+        let (output, with, wanted) = states(case, PassOutput::Logits);
+        let (_, without, found) = states(case, PassOutput::Hidden);
+        assert_eq!(with - without, usize::from(output == OutputHead::Own), "{case}");
+        assert_eq!(found, wanted, "{case}");
+        outputs.push(output);
+    }
+    assert_eq!(outputs, [OutputHead::Own, OutputHead::Tied]);
 }

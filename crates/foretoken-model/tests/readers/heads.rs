@@ -40,12 +40,8 @@ fn state(seed: usize) -> Vec<f32> {
 }
 
 fn product(view: &MatrixView<'_>, x: &[f64]) -> Vec<f64> {
-    let mut row = vec![0.0; view.cols];
-    let dot = |r| {
-        view.decode_row(r, &mut row).unwrap();
-        row.iter().zip(x).map(|(&w, x)| f64::from(w) * x).sum()
-    };
-    (0..view.rows).map(dot).collect()
+    let dot = |row: &[f32]| row.iter().zip(x).map(|(&w, x)| f64::from(w) * x).sum();
+    view.decode().unwrap().chunks(view.cols).map(dot).collect()
 }
 
 /// What a head makes of a state, by the formula.

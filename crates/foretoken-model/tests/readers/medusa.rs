@@ -28,12 +28,7 @@ fn values(heads: &MedusaHeads, tensor: HeadTensor) -> Vec<f32> {
     if matches!(tensor, HeadTensor::BlockBias { .. }) {
         return heads.vector(tensor).unwrap();
     }
-    let view = heads.matrix(tensor);
-    let mut values = vec![0.0; view.rows * view.cols];
-    for (row, out) in values.chunks_exact_mut(view.cols).enumerate() {
-        view.decode_row(row, out).unwrap();
-    }
-    values
+    heads.matrix(tensor).decode().unwrap()
 }
 
 fn golden() -> BTreeMap<String, Vec<f32>> {

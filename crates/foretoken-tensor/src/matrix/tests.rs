@@ -35,13 +35,7 @@ fn interleaved_heads_are_read_in_halves_order() {
     let data = bytes(&stored);
     let order = RowOrder::InterleavedHeads { head_size: 8 };
     let view = MatrixView { order, ..view(WeightFormat::F32, 16, 1, &data) };
-    let read: Vec<f32> = (0..16)
-        .map(|row| {
-            let mut value = [0.0];
-            view.decode_row(row, &mut value).unwrap();
-            value[0]
-        })
-        .collect();
+    let read = view.decode().unwrap();
     let head = [0, 2, 4, 6, 1, 3, 5, 7];
     let wanted: Vec<f32> = head.iter().chain(&head.map(|i| i + 8)).map(|&i| i as f32).collect();
     assert_eq!(read, wanted);

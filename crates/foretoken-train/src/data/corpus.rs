@@ -108,8 +108,12 @@ impl Corpus {
 
     /// Adds a document.
     pub fn push(&mut self, document: &Document) {
-        self.tokens.extend_from_slice(document.tokens());
-        self.learned.extend_from_slice(document.learned());
+        self.add((document.tokens(), document.learned()));
+    }
+
+    fn add(&mut self, (tokens, learned): (&[TokenId], &[bool])) {
+        self.tokens.extend_from_slice(tokens);
+        self.learned.extend_from_slice(learned);
         self.ends.push(self.tokens.len());
     }
 
@@ -154,22 +158,23 @@ impl Corpus {
         hash.finish()
     }
 
-    /// Parts the corpus in what is learned and about `share` of the documents, which are not. Which these are
-    /// is decided by what they say: copies stay on one side, and a corpus that grows keeps its sides. There
-    /// is at least one where there are two.
+    /// Parts the corpus in what is learned and about `share` of the documents, which are not; none if it is 0.
+    /// Which these are is decided by what they say: copies stay on one side, and a corpus that grows keeps its
+    /// sides. Each side has at least one where there are two that differ.
     #[must_use]
     pub fn hold_out(mut self, share: f64) -> (Self, Self) {
         let hashes: Vec<_> = (0..self.len()).map(|index| self.hash(index)).collect();
-        let limit = (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
-        let least = hashes.iter().copied().min().unwrap_or_default();
-        let limit = if share > 0.0 { limit.max(least) } else { return (self, Self::default()) };
+        let ends = hashes.iter().min().zip(hashes.iter().max());
         // Copies of one document cannot be parted.
-        if hashes.iter().all(|hash| *hash <= limit) {
+        let (Some((&least, &greatest)), true) = (ends.filter(|(min, max)| min < max), share > 0.0)
+        else {
             return (self, Self::default());
-        }
+        };
+        let limit = (share.min(1.0) * u64::MAX as f64) as u64;
+        let limit = limit.clamp(least, greatest - 1);
         let mut held_out = Self::default();
         for index in (0..self.len()).filter(|index| hashes[*index] <= limit) {
-            held_out.copy(&self, index);
+            held_out.add(self.document(index));
         }
         self.keep(|index| hashes[index] > limit);
         (self, held_out)
@@ -192,13 +197,6 @@ impl Corpus {
         self.tokens.truncate(end);
         self.learned.truncate(end);
         self.ends.truncate(documents);
-    }
-
-    fn copy(&mut self, from: &Self, index: usize) {
-        let (tokens, learned) = from.document(index);
-        self.tokens.extend_from_slice(tokens);
-        self.learned.extend_from_slice(learned);
-        self.ends.push(self.tokens.len());
     }
 
     fn range(&self, index: usize) -> Range<usize> {

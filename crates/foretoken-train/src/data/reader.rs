@@ -46,11 +46,6 @@ impl Reader {
         Self { corpus, length, seed, position: Position::default(), order }
     }
 
-    /// What is read.
-    pub fn corpus(&self) -> &Corpus {
-        &self.corpus
-    }
-
     /// Where it is.
     pub fn position(&self) -> Position {
         self.position

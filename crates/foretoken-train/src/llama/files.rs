@@ -4,16 +4,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use foretoken_model::{Checkpoint, ModelSource, OpenOptions, OutputHead};
-use half::bf16;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use foretoken_model::{Checkpoint, ModelError, ModelSource, OpenOptions, OutputHead};
 use serde_json::{Map, Value, json};
 
 use super::{Llama, LlamaShape};
 use crate::error::TrainError;
 use crate::parameters::{Parameter, Parameters};
-use crate::weights::write_tensors;
+use crate::weights::{StoredAs, write_tensors};
 
 /// Files beside weights and configuration that a model's folder may have.
 const COPIED: &[&str] = &[
@@ -41,20 +38,11 @@ pub(crate) struct Beside<'a> {
     pub(crate) tensors: Vec<(String, &'a Parameter)>,
 }
 
-/// How weights are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StoredAs {
-    /// As they are.
-    F32,
-    /// Rounded to nearest even.
-    Bf16,
-}
-
 impl Llama {
     /// Reads a model.
     ///
     /// # Errors
-    /// If the files cannot be read, or the model is more than a plain Llama.
+    /// If the files cannot be read, a value is not finite, or the model is more than a plain Llama.
     pub fn open(source: &ModelSource) -> Result<Self, TrainError> {
         let checkpoint = Checkpoint::open(source, &OpenOptions::default())?;
         let shape = LlamaShape::of_spec(checkpoint.spec(), checkpoint.name())?;
@@ -63,15 +51,7 @@ impl Llama {
         for tensor in shape.tensors() {
             let sizes = tensor.shape(checkpoint.spec());
             let values = if sizes.len() > 1 {
-                let matrix = checkpoint.matrix(tensor)?;
-                let (spec, mut values) =
-                    (matrix.format.spec(), vec![0.0; matrix.rows * matrix.cols]);
-                let bytes = matrix.data.len() / matrix.rows;
-                for (row, values) in values.chunks_exact_mut(matrix.cols).enumerate() {
-                    let stored = matrix.order.stored(row);
-                    (spec.decode)(&matrix.data[stored * bytes..][..bytes], values);
-                }
-                values
+                checkpoint.matrix(tensor)?.decode().map_err(ModelError::from)?
             } else {
                 checkpoint.vector(tensor)?
             };
@@ -132,23 +112,13 @@ impl Llama {
         stored: StoredAs,
         beside: &Beside<'_>,
     ) -> Result<(), TrainError> {
-        let weights = |cause| TrainError::Weights { file: path.to_owned(), cause };
-        let dtype = match stored {
-            StoredAs::F32 => Dtype::F32,
-            StoredAs::Bf16 => Dtype::BF16,
-        };
         let own = self.parameters.as_slice().iter().map(|parameter| (&parameter.name, parameter));
         let beside = beside.tensors.iter().map(|(name, parameter)| (name, *parameter));
-        let tensors: Vec<_> = own.chain(beside).collect();
-        let bytes: Vec<_> = tensors.iter().map(|(_, p)| bytes(&p.values, stored)).collect();
-        let mut views = Vec::new();
-        for ((name, parameter), bytes) in tensors.into_iter().zip(&bytes) {
-            let view = TensorView::new(dtype, parameter.shape.clone(), bytes).map_err(weights)?;
-            views.push((name, view));
-        }
+        let tensors = own.chain(beside).map(|(name, parameter)| (name, parameter.tensor(stored)));
         // transformers asks for this key.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        write_tensors(views, Some(metadata), path).map_err(weights)
+        write_tensors(tensors, Some(metadata), path)
+            .map_err(|cause| TrainError::Weights { file: path.to_owned(), cause })
     }
 
     fn config(&self, stored: StoredAs) -> Map<String, Value> {
@@ -178,15 +148,6 @@ impl Llama {
         match config {
             Value::Object(map) => map,
             _ => Map::new(),
-        }
-    }
-}
-
-fn bytes(values: &[f32], stored: StoredAs) -> Vec<u8> {
-    match stored {
-        StoredAs::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        StoredAs::Bf16 => {
-            values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect()
         }
     }
 }

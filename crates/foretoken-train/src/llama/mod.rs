@@ -8,11 +8,9 @@ mod initial;
 mod layer;
 mod shape;
 
-use foretoken_cpu::Write;
 use foretoken_model::{OutputHead, Rope as RopeSpec, RopeScaling};
 
 pub(crate) use files::Beside;
-pub use files::StoredAs;
 pub use shape::LlamaShape;
 
 use crate::batch::Batch;
@@ -78,7 +76,7 @@ impl Llama {
     pub fn step(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError> {
         self.forward(compute, batch)?;
         let targets = Targets::Tokens(batch.targets);
-        let loss = self.language_loss(compute, (targets, batch.weights), Write::Store);
+        let loss = self.language_loss(compute, targets, batch.weights);
         self.backward(compute, batch);
         Ok(loss)
     }
@@ -92,7 +90,8 @@ impl Llama {
         compute: &mut Compute,
         batch: &Batch<'_>,
     ) -> Result<f64, TrainError> {
-        self.ranks(compute, batch, &mut vec![0; batch.tokens.len()])
+        self.forward(compute, batch)?;
+        Ok(self.head_loss(compute, Targets::Tokens(batch.targets), batch.weights))
     }
 
     /// As [`Self::evaluate`], with the rank of each target that is not masked; see [`HeadLoss::ranks`].
@@ -112,7 +111,18 @@ impl Llama {
         Ok(self.head_ranks(compute, Targets::Tokens(batch.targets), batch.weights, ranks))
     }
 
-    /// The loss of the batch of the last forward pass, with ranks; see [`HeadLoss::ranks`].
+    /// The loss of the batch of the last forward pass, without gradients.
+    pub(crate) fn head_loss(
+        &mut self,
+        compute: &mut Compute,
+        targets: Targets<'_>,
+        weights: &[f32],
+    ) -> f64 {
+        let (loss, scratch) = self.of_head(targets, weights);
+        loss.forward(compute, scratch)
+    }
+
+    /// As [`Self::head_loss`], with ranks; see [`HeadLoss::ranks`].
     pub(crate) fn head_ranks(
         &mut self,
         compute: &mut Compute,
@@ -120,11 +130,19 @@ impl Llama {
         weights: &[f32],
         ranks: &mut [u32],
     ) -> f64 {
+        let (loss, scratch) = self.of_head(targets, weights);
+        loss.ranks(compute, scratch, ranks)
+    }
+
+    fn of_head<'a>(
+        &'a mut self,
+        targets: Targets<'a>,
+        weights: &'a [f32],
+    ) -> (HeadLoss<'a>, &'a mut LossScratch) {
         let (head, width) = (self.head_index(), self.shape.hidden);
         let head = &self.parameters.as_slice()[head].values;
         let hidden = &self.activations.as_ref().expect("a forward pass has run").hidden;
-        let loss = HeadLoss { hidden, head, width, targets, weights };
-        loss.ranks(compute, &mut self.loss, ranks)
+        (HeadLoss { hidden, head, width, targets, weights }, &mut self.loss)
     }
 
     /// Computes the hidden states of a batch.
@@ -169,21 +187,16 @@ impl Llama {
         LlamaOutput { hidden: &a.hidden, d_hidden: &mut a.d_hidden, head }
     }
 
-    /// The output matrix, `[vocab][hidden]`.
-    pub fn head(&self) -> &Parameter {
-        &self.parameters.as_slice()[self.head_index()]
-    }
-
     /// The loss of the last forward pass by these targets and what they count, one per token. Adds the gradient of
-    /// the output matrix, and writes or adds that of the hidden states.
+    /// the output matrix, and writes that of the hidden states.
     ///
     /// # Panics
     /// If there was no forward pass of so many tokens.
     pub fn language_loss(
         &mut self,
         compute: &mut Compute,
-        (targets, weights): (Targets<'_>, &[f32]),
-        write: Write,
+        targets: Targets<'_>,
+        weights: &[f32],
     ) -> f64 {
         let head = self.head_index();
         let a = self.activations.as_mut().expect("a forward pass has run");
@@ -195,8 +208,7 @@ impl Llama {
             targets,
             weights,
         };
-        let hidden = (&mut a.d_hidden[..], write);
-        let to = HeadGradient { hidden, head: Some(&mut head.gradient) };
+        let to = HeadGradient { hidden: &mut a.d_hidden, head: Some(&mut head.gradient) };
         loss.backward(compute, &mut self.loss, to)
     }
 

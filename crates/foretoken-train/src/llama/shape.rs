@@ -1,5 +1,7 @@
 //! The shape of a model to train.
 
+use std::num::Saturating;
+
 use foretoken_model::{
     AttentionBias, FfnBias, ModelSpec, OutputHead, QkNorm, Rope, RopeScaling, Tensor,
 };
@@ -100,13 +102,16 @@ impl LlamaShape {
     /// Bytes of memory that a step on so many tokens needs beside the parameters: activations, their
     /// gradients, a block of logits and a packed matrix, as `docs/training.md` counts them.
     pub fn step_bytes(&self, tokens: usize) -> usize {
-        let (queries, keys) = (self.heads * self.head_size, self.kv_heads * self.head_size);
-        let saved = 2 * self.hidden + 2 * queries + 2 * keys + self.heads + 2 * self.ffn;
-        let shared = 6 * self.hidden + 2 * queries + 2 * keys + self.ffn;
-        let per_token = self.layers.saturating_mul(saved).saturating_add(shared);
-        let packed = self.hidden.saturating_mul(self.vocab.max(self.ffn));
-        let floats = tokens.saturating_mul(per_token).saturating_add(LOGITS.max(self.vocab));
-        floats.saturating_add(packed).saturating_mul(size_of::<f32>())
+        let Self { vocab, hidden, layers, heads, kv_heads, head_size, ffn, .. } = *self;
+        let rest = Saturating(LOGITS.max(vocab)) + Saturating(hidden) * Saturating(vocab.max(ffn));
+        let sizes = [tokens, layers, hidden, heads, kv_heads, head_size, ffn].map(Saturating);
+        let [tokens, layers, hidden, heads, kv_heads, head_size, ffn] = sizes;
+        let (two, six) = (Saturating(2), Saturating(6));
+        let heads_values = two * (heads + kv_heads) * head_size;
+        let saved = two * hidden + heads_values + heads + two * ffn;
+        let shared = six * hidden + heads_values + ffn;
+        let floats = tokens * (layers * saved + shared) + rest;
+        (floats * Saturating(size_of::<f32>())).0
     }
 
     /// Refuses shapes that are no model.

@@ -6,7 +6,6 @@
 use std::f64::consts::FRAC_PI_2;
 use std::path::Path;
 
-use foretoken_cpu::Write;
 use foretoken_model::ModelSource;
 
 use super::loss::{HeadStates, HeadsLoss, MedusaObjective, StatesGradient};
@@ -15,11 +14,12 @@ use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
 use crate::learner::{Learner, Metrics, total};
-use crate::llama::{Llama, LlamaOutput, StoredAs};
-use crate::loss::{HeadLoss, LossScratch, Targets, Teacher};
+use crate::llama::{Llama, LlamaOutput};
+use crate::loss::{LossScratch, Targets, Teacher};
 use crate::medusa::HeadLabels;
 use crate::parameters::{Parameter, Parameters};
 use crate::teacher::FrozenTarget;
+use crate::weights::StoredAs;
 
 /// How heads and their model are trained together.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,7 +105,6 @@ pub struct Medusa2 {
     loss: HeadsLoss,
     /// States of the model as it was.
     states: Vec<f32>,
-    scratch: LossScratch,
 }
 
 impl Medusa2 {
@@ -118,20 +117,8 @@ impl Medusa2 {
         export: JointExport,
     ) -> Self {
         let (stage, lambda) = (Stage::Joint, options.lambda);
-        let (loss, states, scratch) = <_>::default();
-        Self {
-            model,
-            original,
-            heads,
-            objective,
-            options,
-            export,
-            stage,
-            lambda,
-            loss,
-            states,
-            scratch,
-        }
+        let (loss, states) = <_>::default();
+        Self { model, original, heads, objective, options, export, stage, lambda, loss, states }
     }
 
     /// The heads as they are now.
@@ -179,7 +166,7 @@ impl Learner for Medusa2 {
         let mut sum = 0.0;
         if stage == Stage::Joint {
             let targets = targets(options.kept, batch, teacher);
-            sum += model.language_loss(compute, (targets, batch.weights), Write::Store);
+            sum += model.language_loss(compute, targets, batch.weights);
         }
         let LlamaOutput { hidden, d_hidden, head } = model.output();
         let Parameter { values: head, gradient, .. } = head;
@@ -201,16 +188,14 @@ impl Learner for Medusa2 {
         batch: &Batch<'_>,
         metrics: &mut Metrics,
     ) -> Result<(), TrainError> {
-        let Self { model, original, heads, objective, options, loss, states, scratch, .. } = self;
+        let Self { model, original, heads, objective, options, loss, states, .. } = self;
         original.hidden(batch, states)?;
+        let teacher = original.teacher(states);
         let entropy = model.evaluate(compute, batch)?;
-        let (teacher, weights) = (original.teacher(states), batch.weights);
+        let divergence = model.head_loss(compute, Targets::Teacher(teacher), batch.weights);
         let LlamaOutput { hidden, head, .. } = model.output();
-        let (head, width) = (&head.values, teacher.width);
-        let targets = Targets::Teacher(teacher);
-        let of_model = HeadLoss { hidden, head, width, targets, weights };
-        let divergence = of_model.forward(compute, scratch);
-        let states = HeadStates { hidden, head, teacher, scale: self.lambda, gradient: None };
+        let (head, scale) = (&head.values, self.lambda);
+        let states = HeadStates { hidden, head, teacher, scale, gradient: None };
         loss.evaluate(compute, heads, (*objective, states), batch, metrics);
         let kept = match options.kept {
             Kept::Text => entropy,
@@ -233,7 +218,8 @@ impl Learner for Medusa2 {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        self.model.shape().step_bytes(tokens) + self.heads.step_bytes(tokens)
+        let heads = self.heads.step_bytes(tokens).saturating_add(LossScratch::BLOCK);
+        self.model.shape().step_bytes(tokens).saturating_add(heads)
     }
 }
 

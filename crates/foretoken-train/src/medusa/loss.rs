@@ -3,12 +3,10 @@
 //! Only rows with a label are computed. The loss is `Σ_k decay^k loss_k` with `k` from 0, which is the paper's
 //! `Σ_k 0.8^k` with `k` from 1 over a constant.
 
-use foretoken_core::TokenId;
-use foretoken_cpu::Write;
+use foretoken_core::{PathCounts, SparseTree, TokenId};
 
 use super::parameters::MedusaParameters;
 use super::passes::BlockPasses;
-use super::rates::PathRates;
 use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::learner::{Metrics, total};
@@ -18,6 +16,8 @@ use crate::parameters::Parameter;
 
 /// Nodes of the tree whose tokens per step are reported, the root aside: those of the published trees.
 const NODES: usize = 63;
+/// Guesses of a head that such a tree may take.
+const RANKS: usize = 10;
 
 /// What heads learn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,14 +76,14 @@ pub(super) struct HeadsLoss {
     /// The teacher's states at the labelled rows' labels.
     teacher: Vec<f32>,
     scratch: LossScratch,
-    /// Of the evaluation under way.
-    rates: PathRates,
+    /// Of the evaluation under way: where all heads have a label, how far their guesses are right.
+    counts: PathCounts,
 }
 
 impl HeadsLoss {
     /// Begins another evaluation.
     pub(super) fn begin(&mut self) {
-        self.rates = PathRates::default();
+        self.counts = PathCounts::default();
     }
 
     /// Computes the loss and adds its gradients to the heads'.
@@ -120,7 +120,7 @@ impl HeadsLoss {
             let (hidden, d) = passes.output();
             let weights = &labelled.weights;
             let loss = HeadLoss { hidden, head: output, width, targets, weights };
-            let to = HeadGradient { hidden: (d, Write::Store), head: gradient };
+            let to = HeadGradient { hidden: d, head: gradient };
             sum += loss.backward(compute, scratch, to);
             let d = passes.backward(compute, &mut head);
             if let Some(to) = &mut states.gradient {
@@ -139,7 +139,7 @@ impl HeadsLoss {
         batch: &Batch<'_>,
         metrics: &mut Metrics,
     ) {
-        let Self { labelled, passes, scratch, rates, .. } = self;
+        let Self { labelled, passes, scratch, counts, .. } = self;
         let (count, width) = (heads.shape().count, heads.shape().hidden);
         let mut scale = states.scale;
         metrics.add("loss", 0.0, total(batch.weights));
@@ -165,9 +165,13 @@ impl HeadsLoss {
                 ranks[*row as usize].push(rank);
             }
         }
-        ranks.iter().filter(|ranks| ranks.len() == count).for_each(|ranks| rates.add(ranks));
-        if let Some(tokens) = rates.tokens_per_step(NODES) {
-            metrics.set("tokens per step", tokens);
+        for ranks in ranks.into_iter().filter(|ranks| ranks.len() == count) {
+            counts.add(ranks.into_iter().take_while(|rank| *rank < RANKS as u32));
+        }
+        if counts.positions() > 0 {
+            let rate = |path: &[u32]| counts.rate(path);
+            let tree = SparseTree::best(&vec![RANKS; count], NODES, rate);
+            metrics.set("tokens per step", tree.expected(rate));
         }
     }
 }

@@ -10,7 +10,6 @@ mod joint;
 mod loss;
 mod parameters;
 mod passes;
-mod rates;
 
 pub use frozen::Medusa1;
 pub use joint::{JointExport, JointOptions, Kept, Medusa2, Ramp};

@@ -1,13 +1,13 @@
 //! The parameters of heads: where they begin, and their files.
 
 use std::borrow::Cow;
+use std::num::Saturating;
 use std::path::Path;
 
 use foretoken_model::{
     HeadBias, HeadPrecision, HeadTensor, MedusaExport, MedusaHeads, MedusaLayout, MedusaShape,
-    ModelSpec,
+    ModelError, ModelSpec,
 };
-use foretoken_tensor::MatrixView;
 use serde_json::json;
 
 use crate::error::TrainError;
@@ -98,7 +98,7 @@ impl MedusaParameters {
             let sizes = shape.dims(tensor);
             let values = match tensor {
                 HeadTensor::BlockBias { .. } => heads.vector(tensor)?,
-                _ => decode(&heads.matrix(tensor))?,
+                _ => heads.matrix(tensor).decode().map_err(ModelError::from)?,
             };
             parameters.push(Parameter::new(name(shape, tensor), &sizes, values));
         }
@@ -139,9 +139,13 @@ impl MedusaParameters {
 
     /// Bytes of memory that steps on so many tokens need beside the parameters.
     pub(super) fn step_bytes(&self, tokens: usize) -> usize {
+        let [tokens, blocks, hidden] =
+            [tokens, self.shape.blocks, self.shape.hidden].map(Saturating);
         // The model's states, those gathered for a head and for its labels, two gradients, and the stream.
-        let rows = 5 + 2 * self.shape.blocks;
-        tokens * rows * self.shape.hidden * size_of::<f32>() + LossScratch::BYTES
+        let rows = Saturating(5) + Saturating(2) * blocks;
+        (tokens * rows * hidden * Saturating(size_of::<f32>()))
+            .0
+            .saturating_add(2 * LossScratch::BLOCK)
     }
 
     /// Parameters of a block.
@@ -186,12 +190,4 @@ impl HeadParameters<'_> {
 
 fn name(shape: MedusaShape, tensor: HeadTensor) -> String {
     shape.name(MedusaLayout::Published, tensor)
-}
-
-fn decode(view: &MatrixView<'_>) -> Result<Vec<f32>, TrainError> {
-    let mut values = vec![0.0; view.rows * view.cols];
-    for (row, values) in values.chunks_exact_mut(view.cols).enumerate() {
-        view.decode_row(row, values).map_err(foretoken_model::ModelError::from)?;
-    }
-    Ok(values)
 }

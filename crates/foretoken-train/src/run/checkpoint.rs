@@ -2,23 +2,19 @@
 //!
 //! Random numbers are functions of the seed and of how far the run is, so there is no state of theirs.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::View;
-use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use super::error::RunError;
 use super::folder::{sync_file, write_file};
 use super::history::History;
+use super::tensors::TensorFile;
 use crate::data::Position;
-use crate::error::TrainError;
 use crate::optimizer::AdamW;
 use crate::parameters::Parameters;
-use crate::weights::write_tensors;
+use crate::weights::{StoredAs, Tensor, write_tensors};
 
 const STATE: &str = "state.json";
 pub(super) const HISTORY: &str = "history.jsonl";
@@ -34,30 +30,6 @@ pub(super) struct State {
     pub(super) done: u64,
     pub(super) position: Position,
     pub(super) history: History,
-}
-
-/// A tensor to be written.
-struct Tensor<'a> {
-    shape: Vec<usize>,
-    values: &'a [f32],
-}
-
-impl View for Tensor<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into()
-    }
-
-    fn data_len(&self) -> usize {
-        size_of_val(self.values)
-    }
 }
 
 /// Writes everything but tensors.
@@ -127,13 +99,13 @@ pub(super) fn save_group(
     optimizer: &AdamW,
 ) -> Result<(), RunError> {
     let path = tensors_file(folder, group);
-    let values = parameters.as_slice().iter().map(|parameter| {
-        let tensor = Tensor { shape: parameter.shape.clone(), values: &parameter.values };
-        (parameter.name.clone(), tensor)
+    let values = parameters
+        .as_slice()
+        .iter()
+        .map(|parameter| (parameter.name.clone(), parameter.tensor(StoredAs::F32)));
+    let moments = optimizer.tensors().map(|(name, values)| {
+        (name, Tensor { shape: vec![values.len()].into(), values, stored: StoredAs::F32 })
     });
-    let moments = optimizer
-        .tensors()
-        .map(|(name, values)| (name, Tensor { shape: vec![values.len()], values }));
     let written = write_tensors(values.chain(moments), None, &path);
     written.map_err(|cause| RunError::Write { path: path.clone(), cause: cause.to_string() })?;
     sync_file(&path)
@@ -142,38 +114,18 @@ pub(super) fn save_group(
 /// Reads it again.
 ///
 /// # Errors
-/// If the file is damaged, or its tensors are those of other parameters.
+/// If the file is damaged, or its tensors are those of other parameters; some may be read by then.
 pub(super) fn load_group(
     folder: &Path,
     group: usize,
     parameters: &mut Parameters,
     (optimizer, done): (&mut AdamW, u64),
 ) -> Result<(), RunError> {
-    let path = tensors_file(folder, group);
-    let bytes = fs::read(&path).map_err(read_error(&path))?;
-    let damaged = |cause: safetensors::SafeTensorError| RunError::Damaged {
-        file: path.clone(),
-        cause: cause.to_string(),
-    };
-    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
-    let mut tensors = HashMap::new();
-    for (name, tensor) in file.iter() {
-        let words = tensor.data().as_chunks().0;
-        let values: Vec<_> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        tensors.insert(name, values);
-    }
+    let mut tensors = TensorFile::open(&tensors_file(folder, group))?;
     for parameter in parameters.as_mut_slice() {
-        let wanted = parameter.values.len();
-        match tensors.get(parameter.name.as_str()) {
-            Some(values) if values.len() == wanted => parameter.values.copy_from_slice(values),
-            found => {
-                let (name, found) = (parameter.name.clone(), found.map(Vec::len));
-                return Err(TrainError::State { name, found, wanted }.into());
-            }
-        }
+        tensors.read(&parameter.name, &mut parameter.values)?;
     }
-    optimizer.restore(done, |name| tensors.get(name).map(Vec::as_slice))?;
-    Ok(())
+    optimizer.restore(done, |name, values| tensors.read(name, values))
 }
 
 fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {

@@ -10,6 +10,7 @@ mod history;
 mod memory;
 mod options;
 mod progress;
+mod tensors;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -77,7 +78,8 @@ impl<L: Learner> Run<L> {
         options.check()?;
         let groups = learner.groups();
         let parameters = groups.iter().map(|group| group.count()).sum();
-        check_memory(parameters, learner.step_bytes(options.piece.get() * options.length))?;
+        let at_once = options.piece.get().saturating_mul(options.length);
+        check_memory(parameters, learner.step_bytes(at_once))?;
         let optimizers = groups.iter().map(|group| AdamW::new(options.adam, group)).collect();
         identity.push(("text".to_owned(), format!("{:016x}", text.fingerprint())));
         identity.extend(options.identity(compute.precision()));
@@ -107,17 +109,7 @@ impl<L: Learner> Run<L> {
 
     /// Tokens that were read.
     pub fn tokens(&self) -> u64 {
-        self.state.done * self.options.step_tokens()
-    }
-
-    /// The learner.
-    pub fn learner(&self) -> &L {
-        &self.learner
-    }
-
-    /// The learner, to go on with something else.
-    pub fn into_learner(self) -> L {
-        self.learner
+        self.state.done.saturating_mul(self.options.step_tokens())
     }
 
     /// The steps so far.
@@ -196,11 +188,8 @@ impl<L: Learner> Run<L> {
         Ok((point, pace))
     }
 
-    /// What the held-out text says.
-    ///
-    /// # Errors
-    /// If the learner refuses it.
-    pub fn evaluate(&mut self, compute: &mut Compute) -> Result<Metrics, RunError> {
+    /// What the held-out text says; once per step, for learners count over the pieces of one evaluation.
+    fn evaluate(&mut self, compute: &mut Compute) -> Result<Metrics, RunError> {
         let mut metrics = Metrics::default();
         for piece in self.held_out.pieces(self.options.piece) {
             self.learner.evaluate(compute, &piece, &mut metrics)?;

@@ -52,12 +52,12 @@ pub enum Start {
 impl RunOptions {
     /// Steps that read at least so many tokens.
     pub fn steps_for(tokens: u64, sequences: NonZeroUsize, length: usize) -> u64 {
-        tokens.div_ceil((sequences.get() * length.max(1)) as u64).max(1)
+        tokens.div_ceil(sequences.get().saturating_mul(length.max(1)) as u64).max(1)
     }
 
     /// Tokens of a step.
     pub(super) fn step_tokens(&self) -> u64 {
-        (self.sequences.get() * self.length) as u64
+        self.sequences.get().saturating_mul(self.length) as u64
     }
 
     pub(super) fn check(&self) -> Result<(), RunError> {

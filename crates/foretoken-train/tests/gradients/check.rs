@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use foretoken_core::{Domain, Noise};
 use foretoken_model::OutputHead;
-use foretoken_train::{Compute, CpuOptions, LlamaShape, Precision};
+use foretoken_train::{Batch, Compute, CpuOptions, LlamaShape, Precision};
 
 /// In f32 on two threads.
 pub(crate) fn compute() -> Compute {
@@ -64,13 +64,43 @@ pub(crate) fn log_softmax(logits: &[f64]) -> Vec<f64> {
 
 /// Asserts that each value is within `2e-6` of the largest.
 pub(crate) fn assert_close(what: &str, found: &[f32], wanted: &[f64]) {
+    assert_within(2e-6, what, found, wanted);
+}
+
+/// Asserts that each value is within so much of the largest.
+pub(crate) fn assert_within(bound: f64, what: &str, found: &[f32], wanted: &[f64]) {
     assert_eq!(found.len(), wanted.len(), "{what}");
     let size = wanted.iter().fold(0.0f64, |size, value| size.max(value.abs()));
     assert!(size > 0.0, "{what} is not all zero");
     for (index, (found, wanted)) in found.iter().zip(wanted).enumerate() {
         let error = (f64::from(*found) - wanted).abs();
-        assert!(error <= 2e-6 * size, "{what} at {index}: {found} instead of {wanted}");
+        assert!(error <= bound * size, "{what} at {index}: {found} instead of {wanted}");
     }
+}
+
+/// What a head's residual blocks, each a matrix and a bias, make of a state.
+pub(crate) fn blocks(state: &[f64], blocks: &[Vec<f64>]) -> Vec<f64> {
+    blocks.chunks(2).fold(state.to_vec(), |x, block| {
+        let inner = product(&x, &block[0]).into_iter().zip(&block[1]).map(|(y, b)| y + b);
+        x.iter().zip(inner).map(|(x, y)| x + y / (1.0 + (-y).exp())).collect()
+    })
+}
+
+/// The row whose target is the label of a row for a head, if it is one.
+pub(crate) fn label(batch: &Batch<'_>, row: usize, head: usize) -> Option<usize> {
+    let label = row + 1 + head;
+    let is_near = label < batch.tokens.len() && label / batch.length == row / batch.length;
+    (is_near && batch.starts[label] == batch.starts[row]).then_some(label)
+}
+
+/// The cross-entropy of a token where these are log-probabilities.
+pub(crate) fn entropy(said: &[f64], token: u32) -> f64 {
+    -said[token as usize]
+}
+
+/// The Kullback-Leibler divergence of these log-probabilities from a teacher's.
+pub(crate) fn divergence(teacher: &[f64], said: &[f64]) -> f64 {
+    teacher.iter().zip(said).map(|(q, p)| q.exp() * (q - p)).sum()
 }
 
 /// The derivatives of `f` at `at` by differences of fourth order.

@@ -8,13 +8,16 @@ use foretoken_train::{
 };
 
 use crate::check::{
-    EPS, HIDDEN, THETA, compute, differences, log_softmax, product, random, tiny, wide,
+    EPS, HIDDEN, THETA, assert_within, blocks, compute, differences, divergence, entropy, label,
+    log_softmax, product, random, tiny, wide,
 };
 
 const LENGTH: usize = 7;
 const HEADS: usize = 2;
 const DECAY: f64 = 0.5;
 const LAMBDA: f64 = 0.4;
+/// Errors of f32 add up over the operators of a model.
+const BOUND: f64 = 1e-5;
 
 fn norm(x: &[f64], gain: &[f64]) -> Vec<f64> {
     let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
@@ -60,14 +63,6 @@ fn states(p: &[Vec<f64>], batch: &Batch<'_>) -> Vec<Vec<f64>> {
     (0..batch.tokens.len()).map(of_row).collect()
 }
 
-fn entropy(said: &[f64], token: u32) -> f64 {
-    -said[token as usize]
-}
-
-fn divergence(teacher: &[f64], said: &[f64]) -> f64 {
-    teacher.iter().zip(said).map(|(q, p)| q.exp() * (q - p)).sum()
-}
-
 /// The loss from its definition; `original` are the log-probabilities of the model before training.
 fn twin(
     batch: &Batch<'_>,
@@ -86,17 +81,9 @@ fn twin(
                 Kept::Original => divergence(&original[row], &said),
             };
         for (index, head) in heads.chunks(of_head).enumerate() {
-            let label = row + 1 + index;
-            let is_labelled = label < batch.tokens.len()
-                && label / LENGTH == row / LENGTH
-                && batch.starts[label] == batch.starts[row];
-            if !is_labelled {
-                continue;
-            }
-            let inner = add(&product(&states[row], &head[0]), &head[1]);
-            let inner: Vec<_> = inner.iter().map(|y| y / (1.0 + (-y).exp())).collect();
+            let Some(label) = label(batch, row, index) else { continue };
             let own = head.get(2).unwrap_or(output);
-            let said = log_softmax(&product(&add(&states[row], &inner), own));
+            let said = log_softmax(&product(&blocks(&states[row], &head[..2]), own));
             let loss = match labels {
                 HeadLabels::Text => entropy(&said, batch.targets[label]),
                 _ => divergence(&original[label], &said),
@@ -106,16 +93,6 @@ fn twin(
         }
     }
     sum
-}
-
-/// Within `1e-5` of the largest of the model: errors of f32 add up over its operators.
-fn assert_close(what: &str, found: &[f32], wanted: &[f64]) {
-    let size = wanted.iter().fold(0.0f64, |size, value| size.max(value.abs()));
-    assert!(size > 0.0, "{what} is not all zero");
-    for (found, wanted) in found.iter().zip(wanted) {
-        let error = (f64::from(*found) - wanted).abs();
-        assert!(error <= 1e-5 * size, "{what}: {found} instead of {wanted}");
-    }
 }
 
 fn check(terms: (HeadLabels, Kept), output: OutputHead, outputs: OutputMatrices) {
@@ -161,7 +138,7 @@ fn check(terms: (HeadLabels, Kept), output: OutputHead, outputs: OutputMatrices)
             values[index] = x.to_vec();
             twin(&batch, terms, &before, values.split_at(of_model))
         });
-        assert_close(&parameter.name, &parameter.gradient, &wanted);
+        assert_within(BOUND, &parameter.name, &parameter.gradient, &wanted);
     }
 }
 

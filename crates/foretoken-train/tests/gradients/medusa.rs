@@ -8,7 +8,8 @@ use foretoken_train::{
 };
 
 use crate::check::{
-    HIDDEN, assert_close, compute, differences, log_softmax, product, random, tiny, wide,
+    HIDDEN, assert_close, blocks, compute, differences, divergence, entropy, label, log_softmax,
+    product, random, tiny, wide,
 };
 
 const LENGTH: usize = 9;
@@ -22,26 +23,16 @@ fn twin(
     (states, output): (&[f64], &[f64]),
     parameters: &[Vec<f64>],
 ) -> f64 {
-    let (own, blocks) = match parameters.len() % 2 {
+    let (own, inner) = match parameters.len() % 2 {
         1 => (&parameters[parameters.len() - 1][..], &parameters[..parameters.len() - 1]),
         _ => (output, parameters),
     };
     let mut sum = 0.0;
     for row in 0..batch.tokens.len() {
-        let label = row + 1 + head;
-        let apart = label / LENGTH != row / LENGTH;
-        if label >= batch.tokens.len() || apart || batch.starts[label] != batch.starts[row] {
-            continue;
-        }
-        let mut x = states[row * HIDDEN..][..HIDDEN].to_vec();
-        for block in blocks.chunks(2) {
-            let inner = product(&x, &block[0]).into_iter().zip(&block[1]).map(|(y, b)| y + b);
-            x = x.iter().zip(inner).map(|(x, y)| x + y / (1.0 + (-y).exp())).collect();
-        }
-        let said = log_softmax(&product(&x, own));
+        let Some(label) = label(batch, row, head) else { continue };
+        let said = log_softmax(&product(&blocks(&states[row * HIDDEN..][..HIDDEN], inner), own));
         let teacher = log_softmax(&product(&states[label * HIDDEN..][..HIDDEN], output));
-        let text = -said[batch.targets[label] as usize];
-        let soft: f64 = teacher.iter().zip(&said).map(|(q, p)| q.exp() * (q - p)).sum();
+        let (text, soft) = (entropy(&said, batch.targets[label]), divergence(&teacher, &said));
         sum += f64::from(batch.weights[label])
             * match labels {
                 HeadLabels::Text => text,

@@ -42,6 +42,17 @@ fn a_model_is_its_own_best_draft() {
 }
 
 #[test]
+fn memory_is_counted_without_overflow() {
+    let compute = compute(1, Precision::F32);
+    let draft = draft(&compute, Golden::open(CASE).model(), 0.5);
+    let [few, more] = [1, 1000].map(|tokens| draft.step_bytes(tokens));
+    assert!(more - few >= 999 * 2 * 24 * size_of::<f32>(), "the states of both: {few} {more}");
+    for tokens in [usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX] {
+        assert_eq!(draft.step_bytes(tokens), usize::MAX);
+    }
+}
+
+#[test]
 fn a_draft_comes_closer_to_its_target() {
     let golden = Golden::open(CASE);
     let mut compute = compute(2, Precision::F32);

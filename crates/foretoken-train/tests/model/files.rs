@@ -26,6 +26,21 @@ fn folders_hold_the_model() {
 }
 
 #[test]
+fn weights_that_are_no_numbers_are_refused_by_name() {
+    let compute = compute(1, Precision::F32);
+    let mut model = Llama::new(&compute, shape(OutputHead::Tied), 3).expect("a good shape");
+    let mut parameters = model.parameters.as_mut_slice().iter_mut();
+    let parameter = parameters.find(|p| p.name == "model.layers.1.mlp.up_proj.weight");
+    parameter.expect("it exists").values[2 * 32 + 3] = f32::INFINITY;
+    let folder = tempfile::tempdir().expect("a folder");
+    model.save(folder.path(), StoredAs::F32, None).expect("the model is written");
+    let source = ModelSource::Folder(folder.path().to_owned());
+    let refused = Llama::open(&source).map(|_| ()).expect_err("a value is no number").to_string();
+    let wanted = "`model.layers.1.mlp.up_proj.weight` holds inf at [2, 3]";
+    assert!(refused.contains(wanted), "{refused}");
+}
+
+#[test]
 fn the_source_gives_its_tokenizer_and_special_tokens() {
     let compute = compute(1, Precision::F32);
     let model = Llama::new(&compute, shape(OutputHead::Tied), 3).expect("a good shape");

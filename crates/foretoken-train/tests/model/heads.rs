@@ -195,6 +195,16 @@ fn heads_go_through_files() {
 }
 
 #[test]
+fn memory_is_counted_without_overflow() {
+    let learner = learner(&compute(1, Precision::F32), None, HeadLabels::Text);
+    let [few, more] = [1, 1000].map(|tokens| learner.step_bytes(tokens));
+    assert!(more - few >= 999 * 2 * 24 * size_of::<f32>(), "states and gradients: {few} {more}");
+    for tokens in [usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX] {
+        assert_eq!(learner.step_bytes(tokens), usize::MAX);
+    }
+}
+
+#[test]
 fn heads_of_other_models_are_refused() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/medusa");
     let refused = |case: &str, spec| {

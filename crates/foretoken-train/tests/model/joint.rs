@@ -121,6 +121,20 @@ fn what_becomes_of_the_model_is_measured() {
 }
 
 #[test]
+fn memory_is_counted_without_overflow() {
+    let compute = compute(1, Precision::F32);
+    for outputs in [OutputMatrices::Own, OutputMatrices::Shared] {
+        let learner = learner(&compute, OPTIONS, outputs);
+        let [few, more] = [1, 1000].map(|tokens| learner.step_bytes(tokens));
+        // At least the states of the original and of the model, for each token.
+        assert!(more - few >= 999 * 2 * 24 * size_of::<f32>(), "{few} {more}");
+        for tokens in [usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX] {
+            assert_eq!(learner.step_bytes(tokens), usize::MAX);
+        }
+    }
+}
+
+#[test]
 fn a_folder_holds_both() {
     let mut compute = compute(2, Precision::F32);
     for outputs in [OutputMatrices::Own, OutputMatrices::Shared] {

@@ -1,7 +1,7 @@
 //! What holds of every step: no thread shows, pieces add up, mistakes are named, learning learns.
 
 use foretoken_model::OutputHead;
-use foretoken_train::{AdamOptions, AdamW, Batch, Compute, Llama, Precision, TrainError, clip};
+use foretoken_train::{AdamOptions, AdamW, Batch, Compute, Llama, Precision, clip};
 
 use crate::support::{Golden, compute, distance, shape};
 
@@ -88,17 +88,18 @@ fn a_batch_in_pieces_has_its_gradients() {
 }
 
 #[test]
-fn the_optimiser_continues_bit_for_bit_and_refuses_other_states() {
+fn the_optimiser_continues_bit_for_bit() {
     let mut compute = compute(2, Precision::F32);
     let (mut model, mut adam, _) = train(&mut compute, 2);
     let mut other = AdamW::new(AdamOptions::default(), &model.parameters);
     let saved: Vec<(String, Vec<f32>)> =
         adam.tensors().map(|(name, values)| (name, values.to_vec())).collect();
-    let find =
-        |name: &str| saved.iter().find(|(saved, _)| saved == name).map(|(_, values)| &values[..]);
-    let refused = other.restore(2, |name| find(name).filter(|_| !name.contains("layers.1")));
-    assert!(matches!(refused, Err(TrainError::State { found: None, .. })), "{refused:?}");
-    other.restore(adam.steps(), find).expect("the state is whole");
+    let read = |name: &str, values: &mut [f32]| {
+        let (_, found) = saved.iter().find(|(saved, _)| saved == name).ok_or(())?;
+        values.copy_from_slice(found);
+        Ok::<(), ()>(())
+    };
+    other.restore(adam.steps(), read).expect("the state is whole");
     assert!(other == adam);
     let mut twin = model.parameters.clone();
     for parameter in model.parameters.as_mut_slice().iter_mut().chain(twin.as_mut_slice()) {

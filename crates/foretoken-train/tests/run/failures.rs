@@ -6,7 +6,7 @@ use foretoken_train::{
     CosineSchedule, OutputFolder, Run, RunError, RunOptions, Start, check_memory,
 };
 
-use crate::support::{Fault, Faulty, compute, model, open, options, plan};
+use crate::support::{Fault, Faulty, compute, count, model, open, options, plan};
 
 fn faulty(at: u64, fault: Fault) -> Faulty {
     Faulty { inner: model(&compute(1)), at, fault, step: 0 }
@@ -126,6 +126,22 @@ fn damaged_checkpoints_are_named() {
     fs::write(&path, &bytes[..bytes.len() / 2]).expect("it is written");
     let error = open(&compute, options(7), folder.path()).expect_err("half a file").to_string();
     assert!(error.starts_with(&format!("`{}` is damaged (", path.display())), "{error}");
+    let fails = |bytes: &[u8], wanted: &str| {
+        fs::write(&path, bytes).expect("it is written");
+        let error = open(&compute, options(7), folder.path()).expect_err(wanted).to_string();
+        assert!(error.contains(wanted), "{error}");
+    };
+    fails(&bytes[..7], "its 7 bytes end before its header does");
+    fails(&[&[u8::MAX; 8], &bytes[8..]].concat(), "end before its header does");
+    fails(&[&bytes[..], &[0]].concat(), &format!("bytes, not {}", bytes.len()));
+    fails(&[&1u64.to_le_bytes(), &bytes[8..]].concat(), "is damaged (");
+    let renamed = |from: &str, to: &str| {
+        let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).expect(from);
+        [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat()
+    };
+    let wanted = "`model.norm.weight` should have 16 values and is missing";
+    fails(&renamed("\"model.norm.weight\"", "\"model.nerm.weight\""), wanted);
+    fails(&renamed("model.norm.weight.exp_avg\"", "model.norm.weight.exp_abg\""), "exp_avg`");
     fs::write(&path, bytes).expect("it is written");
     let path = folder.path().join("checkpoint/state.json");
     let text = fs::read_to_string(&path).expect("the state");
@@ -146,6 +162,22 @@ fn too_little_memory_is_told_with_the_numbers() {
     let start = "training 1125899906842624 parameters needs about 16778240.0 GiB of memory and ";
     assert!(error.starts_with(start), "{error}");
     assert!(check_memory(1000, 1000).is_ok());
+}
+
+/// Products of sizes like these are beyond a word; those of powers of two wrap to 0.
+#[test]
+fn sizes_beyond_all_memory_are_refused_like_others() {
+    let huge = usize::MAX / 2 + 1;
+    for (sequences, length) in [(huge, 2), (2, huge), (huge, huge), (huge - 1, 3)] {
+        assert_eq!(RunOptions::steps_for(1 << 20, count(sequences), length), 1);
+        let folder = tempfile::tempdir().expect("a folder");
+        let (compute, folder) = (compute(1), OutputFolder::open(folder.path()).expect("a folder"));
+        let (sequences, piece) = (count(sequences), count(sequences));
+        let options = RunOptions { sequences, piece, length, ..options(1) };
+        let plan = foretoken_train::Plan { options, ..plan(crate::support::options(1)) };
+        let refused = Run::open(&compute, model(&compute), plan, folder, Start::Resume);
+        assert!(matches!(refused, Err(RunError::Memory { .. })), "{sequences} x {length}");
+    }
 }
 
 #[test]

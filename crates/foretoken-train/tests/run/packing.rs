@@ -164,7 +164,18 @@ fn text_that_is_held_out_is_not_learned() {
     let more = ids(&grown.hold_out(0.1).1);
     assert!(ids(&held_out).iter().all(|id| more.contains(id)), "sides stay as they are");
     assert_eq!(whole.clone().hold_out(0.0).1.len(), 0);
-    assert_eq!(corpus(2).hold_out(1e-9).1.len(), 1, "one of two");
+    for (documents, share) in [(2, 1e-9), (2, 0.5), (2, 1.0), (3, 1e-9)] {
+        let held_out = corpus(documents).hold_out(share).1;
+        assert_eq!(held_out.len(), 1, "one of {documents} at {share}");
+    }
+    let (learned, held_out) = corpus(9).hold_out(1.0);
+    assert_eq!((learned.len(), held_out.len()), (1, 8), "one is learned");
+    let mut copies = corpus(1);
+    copies.push(
+        &Document::new(corpus(1).document(0).0.to_vec(), corpus(1).document(0).1.to_vec())
+            .expect("a copy"),
+    );
+    assert_eq!(copies.hold_out(0.5).0.len(), 2, "copies stay together");
     assert_eq!(corpus(1).hold_out(0.5).0.len(), 1, "the only one is learned");
     assert_ne!(whole.fingerprint(), learned.fingerprint());
     assert_eq!(whole.fingerprint(), whole.clone().fingerprint());

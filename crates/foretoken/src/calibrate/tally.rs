@@ -1,8 +1,8 @@
 //! Counting which guesses were right.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use foretoken_core::{SparseTree, TokenId};
+use foretoken_core::{PathCounts, SparseTree, TokenId};
 use foretoken_model::{MedusaMeasurement, MedusaPath};
 
 use super::RANKS;
@@ -55,7 +55,7 @@ impl Tally {
         let tree = all.measurement(0.0).rates().best(STEPPING);
         let steps = self.texts.iter().flat_map(|text| steps(text, &tree));
         let counts = Counts::of(heads, steps);
-        (counts.positions > 0).then(|| counts.measurement(temperature))
+        (counts.paths.positions() > 0).then(|| counts.measurement(temperature))
     }
 }
 
@@ -65,59 +65,49 @@ fn steps<'a>(text: &'a [Right], tree: &SparseTree) -> impl Iterator<Item = &'a R
     let mut at = 0;
     std::iter::from_fn(move || {
         let right = text.get(at)?;
-        let accepted = prefixes(right).take_while(|path| paths.contains(path)).count();
+        let path: Vec<u32> = path(right).collect();
+        let accepted = (1..=path.len()).take_while(|&end| paths.contains(&path[..end])).count();
         at += accepted + 1;
         Some(right)
     })
 }
 
-/// The paths of right guesses, shortest first.
-fn prefixes(right: &Right) -> impl Iterator<Item = Vec<u32>> + '_ {
-    let whole = right.iter().take_while(|rank| rank.is_some()).count();
-    (1..=whole).map(|depth| right[..depth].iter().flatten().copied().collect())
+/// The longest path of right guesses.
+fn path(right: &Right) -> impl Iterator<Item = u32> + '_ {
+    right.iter().map_while(|rank| *rank)
 }
 
 /// How often what was right.
 struct Counts {
-    positions: u64,
     ranks: Vec<[u64; RANKS]>,
-    paths: BTreeMap<Vec<u32>, u64>,
+    paths: PathCounts,
 }
 
 impl Counts {
     fn of<'a>(heads: usize, positions: impl Iterator<Item = &'a Right>) -> Self {
-        let mut counts =
-            Self { positions: 0, ranks: vec![[0; RANKS]; heads], paths: BTreeMap::new() };
+        let mut counts = Self { ranks: vec![[0; RANKS]; heads], paths: PathCounts::default() };
         for right in positions {
-            counts.positions += 1;
             for (ranks, rank) in counts.ranks.iter_mut().zip(right) {
                 if let Some(rank) = rank {
                     ranks[*rank as usize] += 1;
                 }
             }
-            for path in prefixes(right) {
-                *counts.paths.entry(path).or_default() += 1;
-            }
+            counts.paths.add(path(right));
         }
         counts
     }
 
-    fn rate(&self, times: u64) -> f64 {
-        times as f64 / self.positions.max(1) as f64
-    }
-
     fn measurement(&self, temperature: f64) -> MedusaMeasurement {
-        let rates = |times: &[u64; RANKS]| times.iter().map(|&times| self.rate(times)).collect();
-        let mut paths: Vec<_> = self.paths.iter().filter(|&(_, &times)| times >= LEAST).collect();
+        let share = |times| self.paths.share(times);
+        let rates = |times: &[u64; RANKS]| times.iter().copied().map(share).collect();
+        let mut paths: Vec<_> = self.paths.iter().filter(|(_, times)| *times >= LEAST).collect();
         // A beginning is right at least as often and shorter, so it stands before what it begins.
-        paths.sort_by_key(|&(path, &times)| (std::cmp::Reverse(times), path.len()));
-        let listed = |(path, &times): (&Vec<u32>, &u64)| MedusaPath {
-            path: path.clone(),
-            rate: self.rate(times),
-        };
+        paths.sort_by_key(|(path, times)| (std::cmp::Reverse(*times), path.len()));
+        let listed =
+            |(path, times): (&[u32], u64)| MedusaPath { path: path.to_vec(), rate: share(times) };
         MedusaMeasurement {
             temperature,
-            positions: self.positions,
+            positions: self.paths.positions(),
             ranks: self.ranks.iter().map(rates).collect(),
             paths: paths.into_iter().take(PATHS).map(listed).collect(),
         }
