@@ -11,11 +11,11 @@
 //! the level's [`PairSum`]: a chain of pairs, by `vdpbf16ps` or two fused multiply-adds of the rounded values with
 //! the same bits, or on tiles (AMX) a sum of blocks of 32 by `tdpbf16ps`.
 //!
-//! Reached with 2 threads, 4096 rows by [1024, 384] (`examples/gemm_timing.rs`). Zen 4: 185 to 205 GFLOP/s in f32, 1.0 to
-//! 1.1 of PyTorch 2.15; 345 to 400 in bf16, 0.9 of what PyTorch reaches with factors that are bf16 in memory already.
-//! There the tile is the limit, at one product per cycle, and packing, which reads f32, a sixth of the time in bf16.
-//! Sapphire Rapids: 255 to 290 in f32; in bf16 1050 to 1870 on tiles, where memory is the limit (f32 in, f32
-//! out), against 200 by `vdpbf16ps`.
+//! Reached with 2 threads, 4096 rows by [1024, 384] (`examples/gemm_timing.rs`). Zen 4, 2026-11-24: 185 to 205 GFLOP/s in
+//! f32, 1.0 to 1.1 of PyTorch 2.15; 345 to 400 in bf16, 0.9 of what PyTorch reaches with factors that are bf16 in memory
+//! already. There the tile is the limit, at one product per cycle, and packing, which reads f32, a sixth of the time in
+//! bf16. Sapphire Rapids, 2026-11-27: 255 to 290 in f32; in bf16 1050 to 1870 on tiles, where memory is the limit (f32
+//! in, f32 out), against 200 by `vdpbf16ps`. Both are older than the prefetches of `amx_pairs` and the transposes of f32.
 //!
 //! The scratch grows to the largest right factor (at most [`RIGHT`] words, unless sums are very long) and is
 //! reused; a product of a size and precision it has seen allocates nothing.
@@ -28,7 +28,7 @@ use foretoken_tensor::arithmetic::PairSum;
 
 use crate::CpuBackend;
 use crate::kernels::gemm::{Start, Tile};
-use crate::kernels::pack_pairs::{Pack, Stored};
+use crate::kernels::pack_factors::{Pack, Stored};
 use crate::memory::Memory;
 use crate::pool::{Job, Worker};
 use crate::simd::LANES;
@@ -40,8 +40,8 @@ mod tests;
 
 /// Links of a block of the sum: two panels of them (24 KiB) fit the first-level cache.
 const STEPS: usize = 192;
-/// The same on tiles, whose operands come from the second-level cache fast enough (512 KiB with the left factor);
-/// whole blocks of [`PairSum::Blocks`].
+/// The same on tiles, whose operands come from the second-level cache fast enough (64 KiB beside 256 of the left
+/// factor); whole blocks of [`PairSum::Blocks`].
 const TILE_STEPS: usize = 512;
 /// Rows of a block of the left factor, whole sixteens, which as packed (96 KiB; on tiles 256) fits the second-level cache.
 const ROWS: usize = 128;
@@ -147,6 +147,8 @@ struct Multiply<'a> {
     rows: usize,
     /// Links of a block of the sum.
     links: usize,
+    /// Words of a packed block of the left factor.
+    left: usize,
 }
 
 impl<'a> Multiply<'a> {
@@ -170,15 +172,17 @@ impl<'a> Multiply<'a> {
         let group = PANELS * LANES;
         let most = (RIGHT / steps / group * group).max(group);
         let columns = b.columns().next_multiple_of(group).min(most);
-        // Enough units that a thread which is held up does not hold up the others for long.
-        let rows = a.rows().div_ceil(4 * workers).next_multiple_of(LANES).min(ROWS);
-        let links = match (*precision, table.pair_sum) {
-            (Precision::Bf16, PairSum::Blocks) => TILE_STEPS,
-            _ => STEPS,
+        let (links, height) = match (*precision, table.pair_sum) {
+            (Precision::Bf16, PairSum::Blocks) => (TILE_STEPS, LANES),
+            _ => (STEPS, LANES / 2),
         };
+        // Enough units that a thread which is held up does not hold up the others for long.
+        let rows = a.rows().div_ceil(4 * workers).next_multiple_of(height).min(ROWS);
+        // Packing fills whole sixteens.
+        let left = rows.next_multiple_of(LANES) * links;
         scratch.right.reserve(columns * steps);
-        scratch.left.reserve(workers * rows * links);
-        Some(Self { table, scratch, product, steps, columns, rows, links })
+        scratch.left.reserve(workers * left);
+        Some(Self { table, scratch, product, steps, columns, rows, links, left })
     }
 
     /// The columns of the block that a phase is about.
@@ -207,14 +211,8 @@ impl<'a> Multiply<'a> {
         match (self.product.precision, b.steps().1) {
             (Precision::F32, 1) => group_columns(b, to, words),
             (Precision::Bf16, 1) => (self.table.interleave)(packed(b, to, words)),
-            (Precision::Bf16, _) => (self.table.transpose)(packed(b.transposed(), to, words)),
-            (Precision::F32, _) => {
-                let b = b.transposed();
-                for (panel, to) in to.chunks_exact_mut(words).enumerate() {
-                    let lines = panel * LANES..((panel + 1) * LANES).min(b.rows());
-                    transpose_panel(b.block(lines, 0..b.columns()), to);
-                }
-            }
+            (Precision::F32, _) => (self.table.transpose)(packed(b.transposed(), to, words)),
+            (Precision::Bf16, _) => (self.table.transpose_pairs)(packed(b.transposed(), to, words)),
         }
     }
 
@@ -224,8 +222,7 @@ impl<'a> Multiply<'a> {
         let rows = unit * self.rows..((unit + 1) * self.rows).min(a.rows());
         // SAFETY: rows belong to one unit, and `out` to the job; the scratch is the worker's.
         let (mut out, left) = unsafe {
-            let words = self.rows * self.links;
-            let left = self.scratch.left.part(worker * words..(worker + 1) * words);
+            let left = self.scratch.left.part(worker * self.left..(worker + 1) * self.left);
             (out.part(rows.clone(), block.clone()), left)
         };
         // SAFETY: packed in the phase before.
@@ -277,7 +274,7 @@ impl<'a> Multiply<'a> {
     fn pack_left<'b>(&self, a: Matrix<'b>, to: &'b mut [u32]) -> Left<'b> {
         let (row_step, column_step) = a.steps();
         let line = self.links;
-        match (self.product.precision, column_step, self.table.pair_sum) {
+        match (self.product.precision, column_step, self.table.interleave_lines) {
             (Precision::F32, 1, _) => {
                 let words = bytemuck::cast_slice(a.values());
                 return Left { words, group: LANES * row_step, row: row_step, step: 1 };
@@ -288,8 +285,8 @@ impl<'a> Multiply<'a> {
                     (self.table.round)(a.row(row), &mut to[..words]);
                 }
             }
-            (Precision::Bf16, _, PairSum::Blocks) => {
-                (self.table.interleave_lines)(packed(a.transposed(), to, line));
+            (Precision::Bf16, _, Some(interleave_lines)) => {
+                interleave_lines(packed(a.transposed(), to, line));
             }
             (precision, ..) => {
                 let (a, group) = (a.transposed(), LANES * line);
@@ -304,11 +301,11 @@ impl<'a> Multiply<'a> {
     }
 }
 
-/// A stored matrix to be packed as pairs.
-fn packed<'a>(matrix: Matrix<'a>, pairs: &'a mut [u32], group: usize) -> Pack<'a> {
+/// A stored matrix to be packed.
+fn packed<'a>(matrix: Matrix<'a>, to: &'a mut [u32], group: usize) -> Pack<'a> {
     let (values, stride) = (matrix.values(), matrix.steps().0);
     let from = Stored { values, rows: matrix.rows(), columns: matrix.columns(), stride };
-    Pack { from, pairs, group }
+    Pack { from, to, group }
 }
 
 /// Packs rows that are runs of memory as `[columns / 16][rows][16]`, sixteens of columns `group` apart.
@@ -322,26 +319,6 @@ fn group_columns(rows: Matrix<'_>, to: &mut [u32], group: usize) {
             } else {
                 to[..values.len()].copy_from_slice(values);
                 to[values.len()..].fill(0);
-            }
-        }
-    }
-}
-
-/// Packs columns that are runs of memory, `[columns][inner]`, as `[inner][16]`.
-fn transpose_panel(columns: Matrix<'_>, to: &mut [u32]) {
-    /// Links at a time, so that what is written stays in the first-level cache.
-    const RUN: usize = 64;
-    for (run, to) in to.chunks_mut(RUN * LANES).enumerate() {
-        let inner = run * RUN..((run + 1) * RUN).min(columns.columns());
-        let to = to.as_chunks_mut::<LANES>().0;
-        for lane in 0..LANES {
-            let values: &[f32] = if lane < columns.rows() {
-                columns.in_row(lane, inner.clone())
-            } else {
-                &[0.0; RUN]
-            };
-            for (to, value) in to.iter_mut().zip(values) {
-                to[lane] = value.to_bits();
             }
         }
     }

@@ -1,9 +1,10 @@
 //! The kernels, one file each.
 //!
-//! `fma`, `gemm`, `pairs`, `dot`, `quantize`, `norm`, `rotate`, `swiglu`, `softmax` and `exp` are written once over
-//! [`Simd`](crate::simd::Simd) and compiled per level by [`table`](crate::table). `linear`, `attention`
-//! and `rows` cut the operators of a program into work for the threads and call the table; they hold no
-//! vector code. `amx_dot` and `amx_pairs` are the products on tiles; `pair_blocks` are those of few rows beside them.
+//! `fma`, `gemm`, `pack_factors`, `pairs`, `dot` with a file per format, `quantize`, `norm`, `rotate`, `swiglu`, `softmax`
+//! and `exp` are written once over [`Simd`](crate::simd::Simd) and compiled per level by [`table`](crate::table).
+//! `linear`, `attention` and `rows` cut the operators of a program into work for the threads and call the table; they
+//! hold no vector code. `amx_dot` and `amx_pairs` are the products on tiles; `pair_blocks` are those of few rows beside
+//! them.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx_dot;
@@ -16,7 +17,7 @@ pub(crate) mod fma;
 pub(crate) mod gemm;
 pub(crate) mod linear;
 pub(crate) mod norm;
-pub(crate) mod pack_pairs;
+pub(crate) mod pack_factors;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod pair_blocks;
 pub(crate) mod pairs;

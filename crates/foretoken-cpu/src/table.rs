@@ -14,7 +14,7 @@ use crate::isa::Isa;
 use crate::kernels::dot::Dot;
 use crate::kernels::fma::Fma;
 use crate::kernels::gemm::Tile;
-use crate::kernels::pack_pairs::Pack;
+use crate::kernels::pack_factors::Pack;
 use crate::kernels::pairs::Pair;
 use crate::kernels::quantize::Quantize;
 use crate::kernels::softmax::ToWeights;
@@ -33,11 +33,13 @@ pub(crate) struct KernelTable {
     pub(crate) weight_pairs: fn(Fma<'_, Pair>),
     pub(crate) pair_sum: PairSum,
     pub(crate) gemm_f32: fn(Tile<'_, f32>),
-    /// In the order of `pair_sum`; tiles want the left factor in lines.
+    /// In the order of `pair_sum`.
     pub(crate) gemm_pairs: fn(Tile<'_, Pair>),
     pub(crate) interleave: fn(Pack<'_>),
-    pub(crate) interleave_lines: fn(Pack<'_>),
+    /// Where tiles want the left factor of `gemm_pairs` in lines.
+    pub(crate) interleave_lines: Option<fn(Pack<'_>)>,
     pub(crate) transpose: fn(Pack<'_>),
+    pub(crate) transpose_pairs: fn(Pack<'_>),
     pub(crate) dot_q8_0: fn(Dot<'_>),
     pub(crate) dot_q4_0: fn(Dot<'_>),
     pub(crate) dot_q4_k: fn(Dot<'_>),
@@ -67,7 +69,7 @@ macro_rules! level {
     ($module:ident, $isa:expr, $token:expr, $(#[$attribute:meta])?) => {
         mod $module {
             use super::*;
-            use crate::kernels::{dot, fma, gemm, norm, pack_pairs, pairs, q4_0, q4_k, q5_k, q6_k, q8_0, quantize, rotate, softmax, swiglu};
+            use crate::kernels::{dot, fma, gemm, norm, pack_factors, pairs, q4_0, q4_k, q5_k, q6_k, q8_0, quantize, rotate, softmax, swiglu};
 
             level!(@kernel $token, $(#[$attribute])? fma_f32(a: Fma<'_, f32>) = fma::fma);
             level!(@kernel $token, $(#[$attribute])? fma_f16(a: Fma<'_, f16>) = fma::fma);
@@ -75,11 +77,11 @@ macro_rules! level {
             level!(@kernel $token, $(#[$attribute])? gemm_f32(a: Tile<'_, f32>) = gemm::gemm);
             level!(@kernel $token, $(#[$attribute])? gemm_pairs(a: Tile<'_, Pair>) = gemm::gemm);
             level!(@kernel $token, $(#[$attribute])?
-                interleave(a: Pack<'_>) = pack_pairs::interleave);
+                interleave(a: Pack<'_>) = pack_factors::interleave);
             level!(@kernel $token, $(#[$attribute])?
-                interleave_lines(a: Pack<'_>) = pack_pairs::interleave_lines);
+                transpose(a: Pack<'_>) = pack_factors::transpose::<_, 1>);
             level!(@kernel $token, $(#[$attribute])?
-                transpose(a: Pack<'_>) = pack_pairs::transpose);
+                transpose_pairs(a: Pack<'_>) = pack_factors::transpose::<_, 2>);
             level!(@kernel $token, $(#[$attribute])? dot_q8_0(a: Dot<'_>) = dot::dot::<_, q8_0::Q8_0>);
             level!(@kernel $token, $(#[$attribute])? dot_q4_0(a: Dot<'_>) = dot::dot::<_, q4_0::Q4_0>);
             level!(@kernel $token, $(#[$attribute])? dot_q4_k(a: Dot<'_>) = dot::dot::<_, q4_k::Q4K>);
@@ -118,8 +120,9 @@ macro_rules! level {
                 gemm_f32,
                 gemm_pairs,
                 interleave,
-                interleave_lines,
+                interleave_lines: None,
                 transpose,
+                transpose_pairs,
                 dot_q8_0,
                 dot_q4_0,
                 dot_q4_k,

@@ -1,59 +1,57 @@
 //! The conformance suite at every level this machine has, for several numbers of threads: a team
-//! per level.
+//! per level. On machines without AMX the unit tests of `amx` run what tiles can break on emulated ones.
 #![allow(clippy::print_stdout, reason = "a test says when it skips")]
 
 use std::num::NonZeroUsize;
 
 use foretoken_cpu::{CpuBackend, CpuOptions, Isa};
-use foretoken_tensor::conformance::{Thoroughness, check};
+use foretoken_tensor::conformance::{Thoroughness, check_against_reference, check_invariance};
 
 /// More threads than the narrowest model of the suite has columns, and those of usual machines.
 const THREADS: [usize; 5] = [1, 2, 3, 4, 9];
 
-fn conforms(isa: Isa) {
+/// A level for several numbers of threads, if this machine has it.
+fn team(isa: Isa) -> Option<[CpuBackend; THREADS.len()]> {
     if !isa.is_available() {
         println!("skipped: this machine has no {isa}");
-        return;
+        return None;
     }
     let team = THREADS.map(|threads| {
         let threads = NonZeroUsize::new(threads).expect("at least one thread");
         CpuBackend::new(CpuOptions { threads, isa: Some(isa) })
     });
     assert!(team.iter().all(|backend| backend.isa() == isa));
-    check(&team, Thoroughness::Quick);
+    Some(team)
 }
 
-#[test]
-fn scalar_conforms() {
-    conforms(Isa::Scalar);
+/// The suite at a level, in two tests, so that two cores share it.
+macro_rules! levels {
+    ($($level:ident: $isa:expr,)+) => {
+        $(mod $level {
+            use super::*;
+
+            #[test]
+            fn equals_the_reference() {
+                let Some(team) = team($isa) else { return };
+                check_against_reference(&team, Thoroughness::Quick);
+            }
+
+            #[test]
+            fn is_row_invariant() {
+                let Some(team) = team($isa) else { return };
+                check_invariance(&team, Thoroughness::Quick);
+            }
+        })+
+    };
 }
 
-#[test]
-fn neon_conforms() {
-    conforms(Isa::Neon);
-}
-
-#[test]
-fn dotprod_conforms() {
-    conforms(Isa::DotProd);
-}
-
-#[test]
-fn i8mm_conforms() {
-    conforms(Isa::I8mm);
-}
-
-#[test]
-fn avx2_conforms() {
-    conforms(Isa::Avx2);
-}
-
-#[test]
-fn avxvnni_conforms() {
-    conforms(Isa::AvxVnni);
-}
-
-#[test]
-fn avx512_conforms() {
-    conforms(Isa::Avx512);
+levels! {
+    scalar: Isa::Scalar,
+    neon: Isa::Neon,
+    dotprod: Isa::DotProd,
+    i8mm: Isa::I8mm,
+    avx2: Isa::Avx2,
+    avxvnni: Isa::AvxVnni,
+    avx512: Isa::Avx512,
+    amx: Isa::Amx,
 }

@@ -10,41 +10,36 @@ use crate::CpuBackend;
 use crate::pool::Pool;
 use crate::table::x86::on_tiles;
 
-/// A backend with tiles for several numbers of threads; empty where the vectors beside them lack.
-fn team() -> Vec<CpuBackend> {
+/// A backend with tiles for several numbers of threads; none where the vectors beside them lack.
+fn team() -> Option<[CpuBackend; 2]> {
     let backend = |threads| {
         let pool = Pool::new(NonZeroUsize::new(threads).expect("at least one thread"));
         on_tiles().map(|table| CpuBackend { table, pool })
     };
-    [1, 3].into_iter().filter_map(backend).collect()
+    Some([backend(1)?, backend(3)?])
 }
 
 #[test]
 fn projections_on_tiles_conform() {
-    for backend in team() {
-        check_linear(&backend, Thoroughness::Quick);
-    }
+    let Some(team) = team() else { return };
+    check_linear(&team, Thoroughness::Quick);
 }
 
 #[test]
 fn packing_for_tiles_conforms() {
-    for backend in team() {
-        check_packing(&backend, Thoroughness::Quick);
-    }
+    let Some(team) = team() else { return };
+    check_packing(&team, Thoroughness::Quick);
 }
 
 #[test]
 fn programs_on_tiles_conform() {
-    for backend in team() {
-        check_programs(&backend, Thoroughness::Quick);
-    }
+    let Some(team) = team() else { return };
+    check_programs(&team, Thoroughness::Quick);
 }
 
 /// Bases and windows are attention's, which knows no tiles.
 #[test]
 fn rows_on_tiles_are_invariant() {
-    let team = team();
-    if !team.is_empty() {
-        check_row_counts(&team, Thoroughness::Quick);
-    }
+    let Some(team) = team() else { return };
+    check_row_counts(&team, Thoroughness::Quick);
 }

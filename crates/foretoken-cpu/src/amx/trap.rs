@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::Once;
 
 use super::emulator::{Instruction, Machine, Product, Sign};
-use crate::isa::{Amx, Avx512Bf16};
+use crate::isa::{Amx, Avx512};
 
 thread_local! {
     static MACHINE: RefCell<Machine> = const { RefCell::new(Machine::INITIAL) };
@@ -19,10 +19,10 @@ thread_local! {
 pub(crate) fn tiles() -> Option<Amx> {
     Amx::detect().or_else(|| {
         static INSTALL: Once = Once::new();
-        Avx512Bf16::detect().map(|_| {
+        Avx512::detect().map(|_| {
             INSTALL.call_once(install);
-            // SAFETY: the vector instructions are present, and the tile instructions are carried out
-            // by the handler from here on.
+            // SAFETY: the vector instructions that kernels for tiles use are present, and the tile
+            // instructions are carried out by the handler from here on.
             unsafe { Amx::assume() }
         })
     })

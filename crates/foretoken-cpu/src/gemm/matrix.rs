@@ -71,12 +71,6 @@ impl<'a> Matrix<'a> {
     pub(super) fn values(&self) -> &'a [f32] {
         self.values
     }
-
-    /// A part of a row whose values are neighbours.
-    pub(super) fn in_row(&self, row: usize, columns: Range<usize>) -> &'a [f32] {
-        debug_assert!(self.column_step == 1 && row < self.rows && columns.end <= self.columns);
-        &self.values[row * self.row_step..][columns]
-    }
 }
 
 /// A matrix to write: a block of a stored one, whose rows are runs of memory.

@@ -118,17 +118,21 @@ fn bits_are_those_of_the_order_for_any_threads() {
             (0..k).flat_map(|k_at| lines.iter().copied().skip(k_at).step_by(k)).collect()
         };
         let (a, b) = ([lines.clone(), across(&lines)], [across(&columns), columns.clone()]);
-        for (precision, order) in [
+        let orders = [
             (Precision::F32, None),
             (Precision::Bf16, Some(PairSum::Chain)),
             (Precision::Bf16, Some(PairSum::Blocks)),
-        ] {
+        ];
+        for ((precision, order), write) in
+            orders.into_iter().flat_map(|order| WRITES.map(|write| (order, write)))
+        {
             let wanted: Vec<f32> = (before.chunks(n).zip(lines.chunks(k)))
                 .flat_map(|(before, x)| {
                     before.iter().zip(columns.chunks(k)).map(move |(before, w)| (*before, x, w))
                 })
                 .map(|(before, x, w)| {
-                    specified(before, (x, w), precision, order.unwrap_or_default())
+                    let start = if write == Write::Add { before } else { 0.0 };
+                    specified(start, (x, w), precision, order.unwrap_or_default())
                 })
                 .collect();
             let backends = teams.iter().flatten();
@@ -141,10 +145,10 @@ fn bits_are_those_of_the_order_for_any_threads() {
                 let b = matrix(&b[right], k, n, right == 1);
                 let mut got = before.clone();
                 let out = MatrixMut::new(&mut got, n);
-                backend.multiply(&mut scratch, Product { a, b, out, write: Write::Add, precision });
+                backend.multiply(&mut scratch, Product { a, b, out, write, precision });
                 assert!(
                     got.iter().map(|v| v.to_bits()).eq(wanted.iter().map(|v| v.to_bits())),
-                    "{} with {} threads, {m} x {k} x {n} {precision:?}, stored {stored}",
+                    "{} with {} threads, {m} x {k} x {n} {precision:?} {write:?}, stored {stored}",
                     backend.isa(),
                     backend.threads(),
                 );

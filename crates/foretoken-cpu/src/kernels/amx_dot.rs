@@ -11,13 +11,13 @@
 //!
 //! What is prefetched is spread over the products and their sums. The first-level cache has sixteen requests under
 //! way; all prefetches of a batch at once, 34 of `q8_0`, hold up what follows them, and the time of memory and that
-//! of arithmetic add up: 8 rows take 1.52 times one row's time instead of 1.29, 16 rows 1.72 instead of 1.39. How far
-//! ahead, from 2 to 8 KiB, matters little.
+//! of arithmetic add up: 8 rows of `q8_0` take 1.56 times one row's time instead of 1.33, 16 rows 1.80 instead of 1.43.
+//! How far ahead, from 2 to 16 KiB, matters little.
 //!
-//! Limits, by the manuals' figures, not measured: per product 16 cycles of `TDPBSSD` and for 16 rows 24
+//! Limits, by the manuals' figures: per product 16 cycles of `TDPBSSD` and for 16 rows 24
 //! cycles of vector arithmetic (conversion, scale product, fma at two a cycle; 32 with minima), so the
 //! vector units; `vpdpbusd` would need 64 cycles more instead of the 16 beside them. Below [`FEW_ROWS`] it
-//! keeps up with memory, and serves.
+//! takes no more time, and serves.
 
 use std::arch::x86_64::{_mm512_load_si512, _mm512_set1_epi8, _mm512_store_si512, _mm512_sub_epi8};
 
@@ -27,7 +27,7 @@ use crate::isa::{Amx, Avx512};
 use crate::simd::{LANES, Simd};
 
 /// Fewer rows than this are multiplied by AVX-512.
-pub(crate) const FEW_ROWS: usize = 5;
+const FEW_ROWS: usize = 5;
 /// Products of tiles in flight.
 const BATCH: usize = 4;
 /// Parts in which what lies ahead of a batch is prefetched: one per product, and one as each is combined.

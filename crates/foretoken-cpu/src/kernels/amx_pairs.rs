@@ -14,7 +14,8 @@
 //!
 //! Limits, by the manuals' figures: 16 cycles per product of whole tiles, 512 products of
 //! inputs a cycle where one `vdpbf16ps` has 32; a block of two by two takes 64 cycles and loads four tiles in
-//! 32. Sixteen rows read weights at 64 bytes a cycle, so memory is the limit there, and 64 rows at 16.
+//! 32. Sixteen rows read weights at 64 bytes a cycle and 64 rows at 16, more than memory gives; yet a pass of 64 took
+//! 2.23 times one of one row, see "AMX" in `docs/kernels.md`.
 
 use std::ops::Range;
 
@@ -30,7 +31,7 @@ use crate::simd::{LANES, Simd};
 
 /// Steps of a block.
 const BLOCK: usize = PAIR_BLOCK / 2;
-/// Steps by which weights are prefetched when no others are named as next: 4 KiB.
+/// Steps by which weights are prefetched that are read once: 4 KiB.
 const AHEAD: usize = 64;
 /// Rows whose sums in a partial panel are put aside at once.
 const EDGE_ROWS: usize = 32;
@@ -72,7 +73,7 @@ pub(crate) fn fma(proof: Amx, a: Fma<'_, Pair>) {
         w: w.as_ptr(),
         w_panel,
         w_step,
-        next: if next.is_empty() { w.as_ptr().wrapping_add(AHEAD * w_step) } else { next.as_ptr() },
+        next: if next.is_empty() { ahead(rows, w, (w_panel, w_step)) } else { next.as_ptr() },
         start: Start::Out,
         acc: acc.as_mut_ptr(),
         acc_stride,
@@ -103,7 +104,7 @@ pub(crate) fn gemm(proof: Amx, mut a: Tile<'_, Pair>) {
         w: a.b.as_ptr(),
         w_panel: a.b_panel,
         w_step: LANES,
-        next: a.b.as_ptr().wrapping_add(AHEAD * LANES),
+        next: ahead(rows, a.b, (a.b_panel, LANES)),
         start: a.start,
         acc,
         acc_stride,
@@ -138,6 +139,13 @@ pub(crate) fn gemm(proof: Amx, mut a: Tile<'_, Pair>) {
             a.out.row_mut(row)[first..].copy_from_slice(&sums[..columns - first]);
         }
     }
+}
+
+/// What is prefetched where nothing is named as next. Up to two tiles of rows pass over the weights once, so it is
+/// what follows in each panel; more of them read the same panels again, so it is the two panels behind them.
+#[inline(always)]
+fn ahead(rows: usize, w: &[Pair], (panel, step): (usize, usize)) -> *const Pair {
+    w.as_ptr().wrapping_add(if rows <= 2 * TILE_ROWS { AHEAD * step } else { 2 * panel })
 }
 
 impl Operands {
@@ -316,21 +324,18 @@ impl Sweep {
     /// As [`Self::multiply`].
     #[inline(always)]
     unsafe fn load<const R: usize, const P: usize>(&self, sums: [*mut f32; 2], stride: usize) {
-        let [first, second, third, fourth] = places::<R, P>(sums);
         let (tiles, stride) = (&self.tiles, stride * size_of::<f32>());
         // SAFETY: passed on.
         unsafe {
-            if let Some(at) = first {
-                tiles.load::<0>(at, stride);
+            tiles.load::<0>(place::<R>(sums, 0), stride);
+            if P > 1 {
+                tiles.load::<1>(place::<R>(sums, 1), stride);
             }
-            if let Some(at) = second {
-                tiles.load::<1>(at, stride);
+            if R == 2 || P > 2 {
+                tiles.load::<2>(place::<R>(sums, 2), stride);
             }
-            if let Some(at) = third {
-                tiles.load::<2>(at, stride);
-            }
-            if let Some(at) = fourth {
-                tiles.load::<3>(at, stride);
+            if R * P == 4 {
+                tiles.load::<3>(place::<R>(sums, 3), stride);
             }
         }
     }
@@ -341,31 +346,26 @@ impl Sweep {
     /// As [`Self::multiply`].
     #[inline(always)]
     unsafe fn store<const R: usize, const P: usize>(&self, sums: [*mut f32; 2], stride: usize) {
-        let [first, second, third, fourth] = places::<R, P>(sums);
         let (tiles, stride) = (&self.tiles, stride * size_of::<f32>());
         // SAFETY: passed on.
         unsafe {
-            if let Some(at) = first {
-                tiles.store::<0>(at, stride);
+            tiles.store::<0>(place::<R>(sums, 0), stride);
+            if P > 1 {
+                tiles.store::<1>(place::<R>(sums, 1), stride);
             }
-            if let Some(at) = second {
-                tiles.store::<1>(at, stride);
+            if R == 2 || P > 2 {
+                tiles.store::<2>(place::<R>(sums, 2), stride);
             }
-            if let Some(at) = third {
-                tiles.store::<2>(at, stride);
-            }
-            if let Some(at) = fourth {
-                tiles.store::<3>(at, stride);
+            if R * P == 4 {
+                tiles.store::<3>(place::<R>(sums, 3), stride);
             }
         }
     }
 }
 
-/// Where the sums of each tile lie: of two tiles of rows a pair of panels each, of one up to four.
+/// Where the sums of a tile lie: of two tiles of rows a pair of panels each, of one up to four.
 #[inline(always)]
-fn places<const R: usize, const P: usize>(sums: [*mut f32; 2]) -> [Option<*mut u8>; 4] {
-    [0, 1, 2, 3].map(|i| {
-        let (r, p) = if R == 2 { (i / 2, i % 2) } else { (0, i) };
-        (p < P).then(|| sums[r].wrapping_add(p * LANES).cast())
-    })
+fn place<const R: usize>(sums: [*mut f32; 2], tile: usize) -> *mut u8 {
+    let (row, panel) = if R == 2 { (tile / 2, tile % 2) } else { (0, tile) };
+    sums[row].wrapping_add(panel * LANES).cast()
 }

@@ -228,8 +228,9 @@ fn specified(format: WeightFormat, blocks: &[Block], x: &[i8], groups: &[Group])
 fn check_dot<Q: Quants>(kernel: fn(Dot<'_>), isa: Isa, format: WeightFormat) {
     let mut random = Random(2);
     let values = format.spec().block_values;
-    for (rows, panels) in [(1, 1), (1, 5), (2, 3), (3, 2), (7, 1), (8, 4), (9, 2), (15, 1), (17, 3)]
-    {
+    // Both sides of what vectors and tiles take at once, up to the most rows of a call.
+    let sizes = [(1, 1), (1, 5), (2, 3), (3, 2), (5, 4), (7, 1), (8, 4), (9, 2), (15, 1), (17, 3)];
+    for (rows, panels) in sizes.into_iter().chain([(33, 2), (64, 4)]) {
         for blocks in [1, 2, 3] {
             let (inputs, panel) = (blocks * Q::INPUTS, blocks * Q::BYTES + LINE);
             let mut weights = Memory::<u8>::zeroed(panels * panel);

@@ -42,15 +42,21 @@ mod avx512_bf16 {
 
 /// AVX-512 with the products on tiles.
 mod amx {
-    use super::{Amx, Dot, Fma, Isa, KernelTable, Pair, PairSum, Tile, avx512_bf16};
-    use crate::kernels::{amx_dot, amx_pairs, q4_0, q4_k, q5_k, q6_k, q8_0};
+    use super::{Amx, Avx512, Dot, Fma, Isa, KernelTable, Pack, Pair, PairSum, Tile, avx512_bf16};
+    use crate::kernels::{amx_dot, amx_pairs, pack_factors, q4_0, q4_k, q5_k, q6_k, q8_0};
+
+    level!(
+        @kernel Avx512::assume(),
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        interleave_lines(a: Pack<'_>) = pack_factors::interleave_lines
+    );
 
     macro_rules! on_tiles {
         ($($name:ident: $operands:ty = $kernel:path;)+) => {
             $(level!(
                 @kernel Amx::assume(),
                 #[target_feature(
-                    enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16"
+                    enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
                 )]
                 $name(a: $operands) = $kernel
             );)+
@@ -59,6 +65,7 @@ mod amx {
                 isa: Isa::Amx,
                 sweep_rows: usize::MAX,
                 pair_sum: PairSum::Blocks,
+                interleave_lines: Some(interleave_lines),
                 $($name,)+
                 ..avx512_bf16::TABLE
             };
@@ -103,7 +110,11 @@ pub(super) fn without_bf16() -> Option<KernelTable> {
 #[cfg(test)]
 pub(crate) fn on_tiles() -> Option<KernelTable> {
     #[cfg(target_os = "linux")]
-    return crate::amx::trap::tiles().map(|_| amx::TABLE);
+    return crate::amx::trap::tiles().map(|_| {
+        // Emulated tiles may lack the products of bfloat16 beside them.
+        let fma_pairs = KernelTable::new(Isa::Avx512).fma_pairs;
+        KernelTable { fma_pairs, ..amx::TABLE }
+    });
     #[cfg(not(target_os = "linux"))]
     return None;
 }

@@ -34,7 +34,7 @@ const SHARPNESS: [f32; 3] = [1.0, 0.1, 60.0];
 ///
 /// # Panics
 /// With the first difference.
-pub fn check_attention<B: Backend>(backend: &B, thoroughness: Thoroughness) {
+pub fn check_attention<B: Backend>(team: &[B], thoroughness: Thoroughness) {
     for case in thoroughness.cases(39) {
         let rng = &mut Rng::new(2000 + case as u64);
         let (heads, kv_heads, head_size) = pick(&HEADS, case);
@@ -47,14 +47,16 @@ pub fn check_attention<B: Backend>(backend: &B, thoroughness: Thoroughness) {
         let form = pick(&FORMS, case);
         let tree = Tree::random(rng, pick(&ROWS, case), form);
         let what = format!("attention, case {case}, {kv:?}, {reach:?}, base {base}, {form:?}");
-        check_tree(backend, rng, &what, &model, base, &tree);
+        check_tree(team, rng, &what, &model, base, &tree);
     }
     for (case, reach) in [Reach::Full, Reach::Window(5), Reach::Window(6)].into_iter().enumerate() {
         for base in [7, 8, 62, 63, 64] {
             let rng = &mut Rng::new(7000 + case as u64);
             let kv = KvShape { layers: 2, kv_heads: 2, head_size: 8, kv_type: KvType::Bf16 };
             let model = model(rng, kv, 4, reach, 1.0);
-            check_failing(backend, rng, &model, reach, base);
+            for backend in team {
+                check_failing(backend, rng, &model, reach, base);
+            }
         }
     }
 }
@@ -131,7 +133,7 @@ fn check_failing<B: Backend>(backend: &B, rng: &mut Rng, model: &Model, reach: R
 
 /// Fills three sequences and hangs a tree on the one in the middle.
 fn check_tree<B: Backend>(
-    backend: &B,
+    team: &[B],
     rng: &mut Rng,
     what: &str,
     model: &Model,
@@ -140,7 +142,7 @@ fn check_tree<B: Backend>(
 ) {
     let positions = [70, base + tree.len(), 9];
     let blocks = positions.iter().map(|n| n.div_ceil(CHUNK)).sum();
-    let mut tandem = Tandem::new(backend, model, 1);
+    let mut tandem = Tandem::new(team, model, 1);
     tandem.grow(blocks);
     let mut pool = Blocks::shuffled(rng, blocks);
     let mut sequences = positions.map(|n| pool.sequence(n));

@@ -17,7 +17,7 @@ const NO_KV: KvShape = KvShape { layers: 1, kv_heads: 1, head_size: 8, kv_type: 
 ///
 /// # Panics
 /// With the first difference.
-pub fn check_operators<B: Backend>(backend: &B, thoroughness: Thoroughness) {
+pub fn check_operators<B: Backend>(team: &[B], thoroughness: Thoroughness) {
     let formats = packed_formats();
     for case in thoroughness.cases(26) {
         let rng = &mut Rng::new(case as u64);
@@ -30,38 +30,38 @@ pub fn check_operators<B: Backend>(backend: &B, thoroughness: Thoroughness) {
             let out = model.buffer(width);
             model.push(Op::Embed { table, out });
         };
-        check_op(backend, rng, "embed", case, 0, embed);
-        check_op(backend, rng, "norm", case, 0, |model, rng| {
+        check_op(team, rng, "embed", case, 0, embed);
+        check_op(team, rng, "norm", case, 0, |model, rng| {
             let input = model.source(rng, width, pick(&[1.0, 1e-4, 300.0], case));
             let (weight, out) = (model.vector(rng.floats(width, 2.0)), model.buffer(width));
             model.push(Op::RmsNorm { input, weight, eps: pick(&[1e-6, 1e-5], case), out });
         });
-        check_op(backend, rng, "copies", case, 0, |model, rng| {
+        check_op(team, rng, "copies", case, 0, |model, rng| {
             let input = model.source(rng, width, 1.0);
             let out = model.buffer(width);
             model.push(Op::Copy { input, out });
             let out = model.program.buffer(width, RowSet::Wanted);
             model.push(Op::Select { input, out });
         });
-        check_op(backend, rng, "input", case, 0, |model, _| {
+        check_op(team, rng, "input", case, 0, |model, _| {
             let out = model.buffer(width);
             model.push(Op::Input { out });
         });
-        check_heads(backend, rng, case);
+        check_heads(team, rng, case);
     }
 }
 
 /// The operators on heads: norm and rotation of all or a part of each.
-fn check_heads<B: Backend>(backend: &B, rng: &mut Rng, case: usize) {
+fn check_heads<B: Backend>(team: &[B], rng: &mut Rng, case: usize) {
     let (heads, head_size) = pick(&[(3, 8), (2, 64), (3, 80), (1, 128), (5, 6)], case);
     let width = heads * head_size;
-    check_op(backend, rng, "head norm", case, 0, |model, rng| {
+    check_op(team, rng, "head norm", case, 0, |model, rng| {
         let buffer = model.source(rng, width, 3.0);
         let weight = model.vector(rng.floats(head_size, 2.0));
         model.push(Op::HeadNorm { buffer, weight, eps: 1e-6 });
     });
     let rotary = pick(&[head_size, head_size / 4 * 2, 0], case);
-    check_op(backend, rng, "rotation", case, rotary, |model, rng| {
+    check_op(team, rng, "rotation", case, rotary, |model, rng| {
         let buffer = model.source(rng, width, 3.0);
         model.push(Op::Rotate { buffer, head_size });
     });
@@ -72,12 +72,12 @@ fn check_heads<B: Backend>(backend: &B, rng: &mut Rng, case: usize) {
 ///
 /// # Panics
 /// With the first difference.
-pub fn check_linear<B: Backend>(backend: &B, thoroughness: Thoroughness) {
+pub fn check_linear<B: Backend>(team: &[B], thoroughness: Thoroughness) {
     let formats = packed_formats();
     for case in thoroughness.cases(13 * formats.len() + 1) {
         let rng = &mut Rng::new(1000 + case as u64);
         let format = pick(&formats, case);
-        check_op(backend, rng, &format!("linear {format}"), case, 0, |model, rng| {
+        check_op(team, rng, &format!("linear {format}"), case, 0, |model, rng| {
             let inputs = whole(format, WIDTHS[rng.below(WIDTHS.len())]);
             let input = model.source(rng, inputs, pick(&[1.0, 40.0, 1e-3], case));
             let rows = pick(&[RowSet::All, RowSet::All, RowSet::Wanted], case / formats.len());
@@ -91,7 +91,7 @@ pub fn check_linear<B: Backend>(backend: &B, thoroughness: Thoroughness) {
             };
             linear(model, rng, input, rows, format);
         });
-        check_op(backend, rng, &format!("swiglu {format}"), case, 0, |model, rng| {
+        check_op(team, rng, &format!("swiglu {format}"), case, 0, |model, rng| {
             let inputs = whole(format, WIDTHS[rng.below(WIDTHS.len())]);
             // Wide enough for both ends of the exponential.
             let input = model.source(rng, inputs, pick(&[1.0, 40.0, 1e-3], case));
@@ -139,7 +139,7 @@ fn map(model: &mut Model, rng: &mut Rng, shape: [usize; 2], format: WeightFormat
 /// Runs a program on passes of several sequences, first a small one, then one of the case's row
 /// count.
 fn check_op<B: Backend>(
-    backend: &B,
+    team: &[B],
     rng: &mut Rng,
     what: &str,
     case: usize,
@@ -148,7 +148,7 @@ fn check_op<B: Backend>(
 ) {
     let mut model = Model::new(NO_KV, rotary, VOCABULARY);
     build(&mut model, rng);
-    let mut tandem = Tandem::new(backend, &model, 8);
+    let mut tandem = Tandem::new(team, &model, 8);
     let mut blocks = Blocks::shuffled(rng, 8);
     let [mut first, mut second] = [0, 1].map(|_| blocks.sequence(256));
     (first.len, second.len) = (rng.below(100), rng.below(100));

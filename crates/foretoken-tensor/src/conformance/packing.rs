@@ -15,24 +15,24 @@ use crate::{
 ///
 /// # Panics
 /// With the first difference.
-pub fn check_packing<B: Backend>(backend: &B, thoroughness: Thoroughness) {
+pub fn check_packing<B: Backend>(team: &[B], thoroughness: Thoroughness) {
     let formats = packed_formats();
     for case in thoroughness.cases(2) {
         let rng = &mut Rng::new(3000 + case as u64);
         for stored in QUANTS.iter().map(|spec| spec.format) {
             for packed in formats.iter().copied() {
                 if stored == packed || packed.spec().encoder.is_some() {
-                    check_conversion(backend, rng, case, stored, packed);
+                    check_conversion(team, rng, case, stored, packed);
                 }
             }
         }
     }
-    check_refusals(backend);
+    team.iter().for_each(check_refusals);
 }
 
 /// An embedding and a product with one stored matrix.
 fn check_conversion<B: Backend>(
-    backend: &B,
+    team: &[B],
     rng: &mut Rng,
     case: usize,
     stored: WeightFormat,
@@ -62,7 +62,7 @@ fn check_conversion<B: Backend>(
     let tokens: Vec<u32> = (0..outputs as u32).collect();
     let sequence = Blocks::shuffled(rng, 2).sequence(tokens.len());
     pass.push(&sequence, &Tree::chain(tokens.len()), &tokens);
-    Tandem::new(backend, &model, 2).run_without_kv(format_args!("{what}"), &pass);
+    Tandem::new(team, &model, 2).run_without_kv(format_args!("{what}"), &pass);
 }
 
 /// What the reference refuses is refused with the same words.

@@ -28,7 +28,7 @@ fn transformer(formats: &[WeightFormat], case: usize) -> Transformer {
 ///
 /// # Panics
 /// With the first difference.
-pub fn check_programs<B: Backend>(backend: &B, thoroughness: Thoroughness) {
+pub fn check_programs<B: Backend>(team: &[B], thoroughness: Thoroughness) {
     let formats = packed_formats();
     for case in thoroughness.cases(2 * formats.len() + 1) {
         let rng = &mut Rng::new(4000 + case as u64);
@@ -41,7 +41,7 @@ pub fn check_programs<B: Backend>(backend: &B, thoroughness: Thoroughness) {
         let blocks = rooms.iter().map(|room| room.div_ceil(CHUNK)).sum();
         let mut pool = Blocks::shuffled(rng, blocks);
         let mut sequences = rooms.map(|room| pool.sequence(room));
-        let mut tandem = Tandem::new(backend, &model, blocks);
+        let mut tandem = Tandem::new(team, &model, blocks);
         let mut prefill = Inputs::new(&model);
         for (sequence, len) in sequences.iter_mut().zip(lens) {
             prefill.push(sequence, &Tree::chain(len), &rng.tokens(len, model.vocabulary));

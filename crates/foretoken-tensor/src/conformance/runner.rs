@@ -175,23 +175,24 @@ impl<'a, B: Backend> Runner<'a, B> {
     }
 }
 
-/// A backend beside the oracle: both run the same passes.
+/// A team beside the oracle: all run the same passes.
 pub(super) struct Tandem<'a, B: Backend> {
-    ours: Runner<'a, B>,
+    ours: Vec<Runner<'a, B>>,
     oracle: Runner<'a, Reference>,
 }
 
 impl<'a, B: Backend> Tandem<'a, B> {
-    pub(super) fn new(backend: &'a B, model: &'a Model, blocks: usize) -> Self {
+    pub(super) fn new(team: &'a [B], model: &'a Model, blocks: usize) -> Self {
         let mut oracle = Runner::new(&Reference, model, blocks);
         for matrix in &mut oracle.weights.matrices {
             let matrix = Arc::get_mut(matrix).expect("the oracle packed its own");
-            matrix.set_pair_sum(backend.pair_sum());
+            matrix.set_pair_sum(team[0].pair_sum());
         }
-        Self { ours: Runner::new(backend, model, blocks), oracle }
+        let ours = team.iter().map(|member| Runner::new(member, model, blocks)).collect();
+        Self { ours, oracle }
     }
 
-    /// Runs a pass on both and compares every buffer and everything stored for its sequences.
+    /// Runs a pass on all and compares every buffer and everything stored for its sequences.
     pub(super) fn run(&mut self, what: Arguments<'_>, inputs: &Inputs) {
         self.run_without_kv(what, inputs);
         let sequence = |span: Span<'_>| Sequence {
@@ -202,30 +203,37 @@ impl<'a, B: Backend> Tandem<'a, B> {
         self.compare_kv(what, &sequences);
     }
 
-    /// Runs a pass on both and compares every buffer.
+    /// Runs a pass on all and compares every buffer.
     pub(super) fn run_without_kv(&mut self, what: Arguments<'_>, inputs: &Inputs) {
-        self.ours.run(inputs);
         self.oracle.run(inputs);
-        for row in 0..inputs.tokens.len() {
-            let [ours, oracle] = [self.ours.trace(inputs, row), self.oracle.trace(inputs, row)];
-            assert_same_trace(format_args!("{what}, row {row}"), &ours, &oracle);
+        let rows = 0..inputs.tokens.len();
+        let wanted: Vec<Trace> = rows.map(|row| self.oracle.trace(inputs, row)).collect();
+        for (member, ours) in self.ours.iter_mut().enumerate() {
+            ours.run(inputs);
+            for (row, wanted) in wanted.iter().enumerate() {
+                let what = format_args!("{what}, row {row}, member {member}");
+                assert_same_trace(what, &ours.trace(inputs, row), wanted);
+            }
         }
     }
 
     /// Compares what is stored for some sequences.
     pub(super) fn compare_kv(&self, what: Arguments<'_>, sequences: &[Sequence]) {
-        for sequence in sequences {
-            assert_same_kv(what, (&self.ours, sequence), (&self.oracle, sequence));
+        for (member, ours) in self.ours.iter().enumerate() {
+            for sequence in sequences {
+                let what = format_args!("{what}, member {member}");
+                assert_same_kv(what, (ours, sequence), (&self.oracle, sequence));
+            }
         }
     }
 
     pub(super) fn copy(&mut self, moves: &[(Slot, Slot)]) {
-        self.ours.copy(moves);
+        self.ours.iter_mut().for_each(|ours| ours.copy(moves));
         self.oracle.copy(moves);
     }
 
     pub(super) fn grow(&mut self, blocks: usize) {
-        self.ours.grow(blocks);
+        self.ours.iter_mut().for_each(|ours| ours.grow(blocks));
         self.oracle.grow(blocks);
     }
 }

@@ -11,11 +11,7 @@ use crate::Reference;
 
 #[test]
 fn the_reference_passes() {
-    check_operators(&Reference, Thoroughness::Quick);
-    check_linear(&Reference, Thoroughness::Quick);
-    check_attention(&Reference, Thoroughness::Quick);
-    check_packing(&Reference, Thoroughness::Quick);
-    check_programs(&Reference, Thoroughness::Quick);
+    check_against_reference(&[Reference], Thoroughness::Quick);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Broken backends: each does one thing wrong that real kernels and caches get wrong.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::slice;
 
 use super::super::runner::{Inputs, push_angles};
 use super::super::*;
@@ -220,9 +219,9 @@ fn copy_value(kv: &mut ReferenceKv, from: Slot, to: Slot) {
 
 /// Runs a check on each broken backend; it must fail by finding a difference of which the words
 /// tell.
-fn assert_noticed(check: fn(&Broken, Thoroughness), mutations: &[(Mutation, &str)]) {
+fn assert_noticed(check: fn(&[Broken], Thoroughness), mutations: &[(Mutation, &str)]) {
     for &(mutation, words) in mutations {
-        let run = AssertUnwindSafe(|| check(&Broken(mutation), Thoroughness::Quick));
+        let run = AssertUnwindSafe(|| check(&[Broken(mutation)], Thoroughness::Quick));
         let panic = catch_unwind(run).expect_err("the suite notices the mutation");
         let message = panic.downcast_ref::<String>().expect("a formatted message");
         assert!(message.contains(words), "{mutation:?} is noticed as: {message}");
@@ -242,11 +241,12 @@ fn invariance_notices_mutants() {
         (Mutation::RoundingOfManyRows, "prefill"),
         (Mutation::TokenOffByOne, "prefill"),
     ];
-    assert_noticed(|broken, t| check_invariance(slice::from_ref(broken), t), &mutations);
+    assert_noticed(check_invariance, &mutations);
     // What is the same in every pass of one backend shows where another one runs the rest.
-    let team =
-        |broken: &Broken, t| check_invariance(&[Broken(Mutation::Sound), Broken(broken.0)], t);
-    assert_noticed(team, &[(Mutation::WindowTooWide, "prefill")]);
+    let with_sound = |broken: &[Broken], t| {
+        check_invariance(&[Broken(Mutation::Sound), Broken(broken[0].0)], t);
+    };
+    assert_noticed(with_sound, &[(Mutation::WindowTooWide, "prefill")]);
 }
 
 #[test]
@@ -268,4 +268,12 @@ fn comparison_with_the_reference_notices_mutants() {
         (Mutation::BlocksInARow, "key"),
     ];
     assert_noticed(check_attention, &mutations);
+    // Whichever member of a team it is.
+    let last = |broken: &[Broken], t| {
+        check_programs(&[Broken(Mutation::Sound), Broken(broken[0].0)], t);
+    };
+    assert_noticed(
+        last,
+        &[(Mutation::SiblingVisible, "member 1"), (Mutation::KeyNotCopied, "member 1")],
+    );
 }

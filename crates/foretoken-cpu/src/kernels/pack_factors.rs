@@ -1,11 +1,12 @@
-//! Packing of f32 factors as pairs of bfloat16, for training's products.
+//! Packing of f32 factors for training's products, as they are or as pairs of bfloat16.
 //!
-//! A factor is a sum of pairs for each of its outer indices. Its memory runs along the one or along the other,
-//! and it is wanted in panels, `[outer / 16][sum / 2][16]`, or in lines, `[outer][sum / 2]`. Lines of what runs
-//! along the sum are [`round`](super::pairs::round); here are the other three. Values are rounded as
-//! `arithmetic::round_bf16` does; what is missing of a pair or of a panel is zeros.
+//! A factor is a sum for each of its outer indices, of values or of pairs: words. Its memory runs along the one or
+//! along the other, and it is wanted in panels, `[outer / 16][words][16]`, or as pairs in lines, `[outer][words]`.
+//! Lines of what runs along the sum are [`round`](super::pairs::round), and panels of f32 that runs along the outer
+//! index are copies; here are the others. Pairs are rounded as `arithmetic::round_bf16` does; what is missing of a
+//! pair or of a panel is zeros.
 //!
-//! Limits: each value is read once, from rows that lie on several pages; a block of 16 by 16 pairs is
+//! Limits: each value is read once, from rows that lie on several pages; a block of 16 by 16 words is
 //! transposed in 64 instructions with AVX-512.
 
 use super::gemm::lanes;
@@ -14,8 +15,8 @@ use crate::simd::{LANES, Simd};
 /// A factor to pack.
 pub(crate) struct Pack<'a> {
     pub(crate) from: Stored<'a>,
-    pub(crate) pairs: &'a mut [u32],
-    /// Pairs from a panel or line to the next.
+    pub(crate) to: &'a mut [u32],
+    /// Words from a panel or line to the next.
     pub(crate) group: usize,
 }
 
@@ -42,11 +43,11 @@ const AHEAD: usize = 16;
 /// Pairs of rows, to panels of columns.
 #[inline(always)]
 pub(crate) fn interleave<S: Simd>(s: S, a: Pack<'_>) {
-    let Pack { from, pairs, group } = a;
+    let Pack { from, to, group } = a;
     for step in 0..from.rows.div_ceil(2) {
         for column in (0..from.columns).step_by(LANES) {
             let at = column / LANES * group + step * LANES;
-            pairs[at..][..LANES].copy_from_slice(&paired(s, from, step, column));
+            to[at..][..LANES].copy_from_slice(&paired(s, from, step, column));
         }
     }
 }
@@ -54,7 +55,7 @@ pub(crate) fn interleave<S: Simd>(s: S, a: Pack<'_>) {
 /// Pairs of rows, to lines of columns.
 #[inline(always)]
 pub(crate) fn interleave_lines<S: Simd>(s: S, a: Pack<'_>) {
-    let Pack { from, pairs, group } = a;
+    let Pack { from, to, group } = a;
     let steps = from.rows.div_ceil(2);
     for step in (0..steps).step_by(LANES) {
         for column in (0..from.columns).step_by(LANES) {
@@ -65,7 +66,7 @@ pub(crate) fn interleave_lines<S: Simd>(s: S, a: Pack<'_>) {
             s.transpose(&mut block);
             let count = LANES.min(steps - step);
             for (column, line) in (column..from.columns).zip(&block) {
-                pairs[column * group + step..][..count].copy_from_slice(&line[..count]);
+                to[column * group + step..][..count].copy_from_slice(&line[..count]);
             }
         }
     }
@@ -88,23 +89,29 @@ fn paired<S: Simd>(s: S, from: Stored<'_>, step: usize, column: usize) -> [u32; 
     pairs
 }
 
-/// Pairs of columns, to panels of rows.
+/// Columns, one or a pair to a word, to panels of rows.
 #[inline(always)]
-pub(crate) fn transpose<S: Simd>(s: S, a: Pack<'_>) {
-    let Pack { from, pairs, group } = a;
-    let steps = from.columns.div_ceil(2);
+pub(crate) fn transpose<S: Simd, const PER_WORD: usize>(s: S, a: Pack<'_>) {
+    const { assert!(PER_WORD == 1 || PER_WORD == 2, "a word is a value or a pair") }
+    let Pack { from, to, group } = a;
+    let steps = from.columns.div_ceil(PER_WORD);
     for row in (0..from.rows).step_by(LANES) {
         for step in (0..steps).step_by(LANES) {
             let mut block = [[0; LANES]; LANES];
             for (index, line) in block.iter_mut().enumerate() {
                 let values = from.row(row + index);
-                let [low, high] = [2 * step, 2 * step + LANES].map(|at| lanes(s, values, at));
-                s.store_pairs(s.round_bf16(low), s.round_bf16(high), line);
+                let low = lanes(s, values, PER_WORD * step);
+                if PER_WORD == 1 {
+                    s.store(low, bytemuck::cast_mut(line));
+                } else {
+                    let high = lanes(s, values, PER_WORD * step + LANES);
+                    s.store_pairs(s.round_bf16(low), s.round_bf16(high), line);
+                }
             }
             s.transpose(&mut block);
             let count = LANES * LANES.min(steps - step);
             let at = row / LANES * group + step * LANES;
-            pairs[at..][..count].copy_from_slice(&block.as_flattened()[..count]);
+            to[at..][..count].copy_from_slice(&block.as_flattened()[..count]);
         }
     }
 }
