@@ -172,6 +172,10 @@ impl From<EngineError> for Error {
             EngineError::MedusaChoices { .. } => "--medusa-choices",
             EngineError::DraftHeads { .. } => "--draft-medusa-heads",
             EngineError::EmptyStop => "--stop",
+            EngineError::EmptyForcedText | EngineError::ForcedRule { .. } => "--force-text",
+            EngineError::ForcedTooLong { .. } => {
+                return Self::failure(cause).context("--force-text");
+            }
             EngineError::NoTokens => "--max-tokens",
             EngineError::Option { option, .. } => option_flag(option),
             EngineError::Depth { .. } => "--depth",

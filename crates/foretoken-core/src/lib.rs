@@ -21,7 +21,7 @@ mod stats;
 mod tree;
 mod union;
 
-pub use acceptance::{Accepted, DraftSampler, Rows, Rule, Step, Verifier};
+pub use acceptance::{Accepted, DraftSampler, Rows, Rule, Step, Verifier, follow};
 pub use noise::{Domain, Noise};
 pub use sampling::{
     Distribution, LogProbabilities, ParamError, Ranked, SampleError, Sampler, SamplingParams,

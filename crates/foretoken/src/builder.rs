@@ -39,12 +39,10 @@ impl Engine {
         progress: &mut dyn FnMut(&str, LoadProgress),
     ) -> Result<Self, Error> {
         options.validate()?;
-        let name = match (options.drafter.as_str(), &options.draft_model) {
-            ("auto", Some(_)) => "model",
-            ("auto", None) => "lookup",
-            (name, _) => name,
-        };
-        let methods = drafters::parse(name)?;
+        let auto = if options.draft_model.is_some() { "model" } else { "lookup" };
+        let names = options.drafter.split('+').map(|name| if name == "auto" { auto } else { name });
+        let name = names.collect::<Vec<_>>().join("+");
+        let methods = drafters::parse(&name)?;
         let needs: Vec<Needs> = methods.iter().map(|method| method.needs).collect();
         let mut opened = Opened::open(options, &needs, progress)?;
         let built = methods.iter().map(|method| method.build(opened.parts(method, options)));
@@ -53,7 +51,7 @@ impl Engine {
         let engine = Self {
             draft_nodes: options.draft.tokens.unwrap_or(most),
             drafters: built.into_iter().map(|built| built.drafter).collect(),
-            drafter_name: name.to_owned(),
+            drafter_name: name,
             sight: methods.iter().fold(Sight::Text, |sight, method| sight.and(method.sight)),
             ..opened.engine(options)
         };

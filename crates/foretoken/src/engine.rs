@@ -67,11 +67,15 @@ impl Engine {
     fn validate(&self, request: &Request) -> Result<(), Error> {
         let context = self.target.context();
         self.check_text(&request.prompt)?;
+        self.check_known(&request.prediction)?;
         if request.prompt.len() >= context {
             return Err(Error::PromptTooLong { tokens: request.prompt.len(), context });
         }
         if request.max_tokens == Some(0) {
             return Err(Error::NoTokens);
+        }
+        if let Some(forced) = &request.forced {
+            self.check_forced(request, forced)?;
         }
         if let Rule::Typical { threshold, alpha } = request.rule
             && !(threshold > 0.0 && threshold <= 1.0 && alpha > 0.0 && alpha.is_finite())
@@ -83,12 +87,32 @@ impl Engine {
         Ok(())
     }
 
+    /// Checks that a text can be forced and that all of it that is wanted fits behind the prompt.
+    fn check_forced(&self, request: &Request, forced: &[TokenId]) -> Result<(), Error> {
+        let (prompt, context) = (request.prompt.len(), self.target.context());
+        let tokens = request.limit().unwrap_or(forced.len());
+        if forced.is_empty() {
+            return Err(Error::EmptyForcedText);
+        }
+        if request.rule != Rule::Coupled {
+            return Err(Error::ForcedRule { rule: request.rule.name() });
+        }
+        if prompt + tokens > context {
+            return Err(Error::ForcedTooLong { tokens, prompt, context });
+        }
+        self.check_known(forced)
+    }
+
     /// Checks that a text has tokens and the model knows them.
     pub(crate) fn check_text(&self, tokens: &[TokenId]) -> Result<(), Error> {
-        let vocab = self.target.spec().vocab;
         if tokens.is_empty() {
             return Err(Error::EmptyPrompt);
         }
+        self.check_known(tokens)
+    }
+
+    fn check_known(&self, tokens: &[TokenId]) -> Result<(), Error> {
+        let vocab = self.target.spec().vocab;
         match tokens.iter().find(|&&token| token as usize >= vocab) {
             Some(&token) => Err(Error::TokenOutOfRange { token, vocab }),
             None => Ok(()),

@@ -100,7 +100,7 @@ pub enum Error {
         /// Context length.
         context: usize,
     },
-    /// A prompt token has no embedding.
+    /// A token of a prompt, prediction or forced text has no embedding.
     #[error("token id {token} is outside the vocabulary of {vocab}")]
     TokenOutOfRange {
         /// The id.
@@ -111,6 +111,28 @@ pub enum Error {
     /// Nothing may be generated.
     #[error("max_tokens is 0; ask for at least one token")]
     NoTokens,
+    /// The text to emit has no tokens.
+    #[error("the forced text is empty; give at least one token")]
+    EmptyForcedText,
+    /// The text to emit leaves the context.
+    #[error(
+        "the forced text has {tokens} tokens behind a prompt of {prompt}, and the context holds {context}; shorten \
+         them or raise --context"
+    )]
+    ForcedTooLong {
+        /// Tokens to emit.
+        tokens: usize,
+        /// Prompt length.
+        prompt: usize,
+        /// Context length.
+        context: usize,
+    },
+    /// The text to emit is given, so that no rule can choose it.
+    #[error("a forced text leaves nothing to {rule} acceptance; measure with coupled")]
+    ForcedRule {
+        /// The rule asked for.
+        rule: &'static str,
+    },
     /// A stop string is empty.
     #[error("a stop string is empty; every text would end at once")]
     EmptyStop,

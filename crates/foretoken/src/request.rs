@@ -27,6 +27,12 @@ pub struct Request {
     pub session: Option<SessionId>,
     /// Whether the engine's drafters work for it.
     pub drafting: Drafting,
+    /// What the output is expected to be, such as a file before its edit: shown to drafters that read it
+    /// (`prediction`). Whatever it says, the text is the same.
+    pub prediction: Vec<TokenId>,
+    /// **A measuring instrument**: these tokens are emitted whatever the target says, up to the last of
+    /// them. Its passes run for real and drafted tokens are accepted where they are these.
+    pub forced: Option<Vec<TokenId>>,
 }
 
 impl Request {
@@ -43,7 +49,15 @@ impl Request {
             max_tokens: Some(256),
             session: None,
             drafting: Drafting::On,
+            prediction: Vec::new(),
+            forced: None,
         }
+    }
+
+    /// Most tokens it can emit, if anything but the end of text and the context limits them.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        let forced = self.forced.as_ref().map(Vec::len);
+        [self.max_tokens, forced].into_iter().flatten().min()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use foretoken_core::{
-    DraftTree, MAX_NODES, NodeId, Rows, Sampler, SpecStats, Step, TokenId, Verifier,
+    DraftTree, MAX_NODES, NodeId, Rows, Sampler, SpecStats, Step, TokenId, Verifier, follow,
 };
 use foretoken_model::{ForwardError, StopSearch, Target, TextStream, Tokenizer, Wants};
 
@@ -26,6 +26,8 @@ pub(crate) struct Sequence {
     max_tokens: usize,
     end_of_text: EndOfText,
     drafting: Drafting,
+    /// What is emitted whatever the target says.
+    forced: Option<Vec<TokenId>>,
     sight: Sight,
     seed: u64,
     /// Tokens of the fed tree that precede the draft's root.
@@ -93,9 +95,10 @@ impl Sequence {
             session: request.session,
             kept,
             prompt_tokens: request.prompt.len(),
-            max_tokens: request.max_tokens.unwrap_or(usize::MAX),
+            max_tokens: request.limit().unwrap_or(usize::MAX),
             end_of_text: request.end_of_text,
             drafting: request.drafting,
+            forced: request.forced,
             sight,
             seed: sampler.noise().seed,
             stem: 0,
@@ -109,7 +112,10 @@ impl Sequence {
             text: String::new(),
             emits: false,
         };
-        let task = DraftTask::new(key, request.prompt, sampler, request.rule);
+        let task = DraftTask {
+            prediction: request.prediction,
+            ..DraftTask::new(key, request.prompt, sampler, request.rule)
+        };
         (sequence, task)
     }
 
@@ -190,7 +196,13 @@ impl Sequence {
         let rows = DraftRows { target, item, stem: self.stem };
         let position = task.position();
         let step = Step { tree: &task.tree, rows: &rows, position, index: task.step };
-        verifier.verify(task.rule, &step, &mut task.sampler, &mut task.accepted);
+        match &self.forced {
+            Some(text) => {
+                let left = &text[task.text.len() - self.prompt_tokens..];
+                follow(&task.tree, left, &mut task.accepted);
+            }
+            None => verifier.verify(task.rule, &step, &mut task.sampler, &mut task.accepted),
+        }
         if self.sight.shows_choices() && task.tree.len() > 1 {
             task.choices.choose(&step, task.rule, &mut task.sampler);
         }

@@ -37,7 +37,7 @@ pub(crate) struct DraftArgs {
     draft_quant: Option<WeightFormat>,
 
     /// Most drafted tokens per step; drafters stay below it as they see fit [default: 8; with `suffix`
-    /// 16; with `medusa` and `lookahead`, their trees]
+    /// 16; with `prediction` 32; with `medusa` and `lookahead`, their trees]
     #[arg(long, value_name = "N", env = "FORETOKEN_DRAFT_TOKENS")]
     draft_tokens: Option<usize>,
 

@@ -1,6 +1,7 @@
 //! The command line. A flag means the same in every command that has it, so flags live in groups.
 
 mod drafting;
+mod expected;
 mod loading;
 mod prompt;
 mod prompt_set;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{bench, completions, generate, inspect, run, score, tokenize, train};
 
 pub(crate) use drafting::{DraftArgs, medusa_heads};
+pub(crate) use expected::{Expected, ExpectedArgs};
 pub(crate) use loading::{LoadArgs, formats, kv_types, levels};
 pub(crate) use prompt::{PromptArgs, TextArgs};
 pub(crate) use prompt_set::{PromptSetArgs, SetPrompt};

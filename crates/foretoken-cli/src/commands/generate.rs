@@ -3,7 +3,7 @@
 use foretoken::{Completion, Drafting, Engine, Message, Request, Rule};
 use serde_json::json;
 
-use crate::args::{DraftArgs, LoadArgs, PromptArgs, SamplingArgs};
+use crate::args::{DraftArgs, ExpectedArgs, LoadArgs, PromptArgs, SamplingArgs};
 use crate::error::Error;
 use crate::output::{self, Drafts};
 use crate::{agreement, chat, demo, engine};
@@ -12,7 +12,8 @@ const AFTER_HELP: &str = "\
 Examples:
   foretoken generate -p 'def add(a, b):' --compare
   foretoken generate ./Qwen3-4B --draft-model ./Qwen3-0.6B --chat -p 'Why is the sky blue?'
-  foretoken generate model.gguf --prompt-file notes.txt --temperature 0.8 --seed 7 --json";
+  foretoken generate model.gguf --prompt-file notes.txt --temperature 0.8 --seed 7 --json
+  foretoken generate model.gguf --prompt-file edit.txt --prediction old.py --drafter suffix";
 
 /// Tokens of the run that warms caches and threads up before speeds are compared.
 const WARM_UP: usize = 16;
@@ -33,21 +34,14 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Prompt")]
     chat: bool,
 
-    /// Most tokens to generate
-    #[arg(
-        long,
-        value_name = "N",
-        env = "FORETOKEN_MAX_TOKENS",
-        default_value_t = 256,
-        help_heading = "Sampling options"
-    )]
-    max_tokens: usize,
-
     #[command(flatten)]
     sampling: SamplingArgs,
 
     #[command(flatten)]
     drafting: DraftArgs,
+
+    #[command(flatten)]
+    expected: ExpectedArgs,
 
     #[command(flatten)]
     load: LoadArgs,
@@ -74,11 +68,13 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
             format!("only coupled acceptance gives the same text, {} does not", rule.name());
         return Err(Error::flag("--compare", cause));
     }
+    let expected = args.expected.read(rule)?;
     let prompt = args.prompt.read()?;
     let message = if args.chat { Some(prompt.message()?) } else { None };
     let source = engine::resolve(&args.model)?;
     let mut options = args.load.options(source.clone());
     args.drafting.apply(&args.model, &mut options)?;
+    args.expected.draft_with(&mut options.drafter);
     let mut engine = engine::load(&options)?;
 
     let tokens = match message {
@@ -92,7 +88,7 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
     let mut request = Request::new(tokens);
     args.sampling.apply(&engine, &mut request)?;
     request.rule = rule;
-    request.max_tokens = Some(args.max_tokens);
+    expected.apply(engine.tokenizer(), &mut request)?;
     if args.compare {
         warm_up(&mut engine, &request).map_err(|cause| prompt.refused(cause))?;
     }
@@ -142,12 +138,18 @@ fn report(
     });
     if json {
         let mut object = output::completion(engine, request.rule, completion);
+        if request.forced.is_some() {
+            object["forced"] = json!(true);
+        }
         if let Some((plain, speedup)) = compared {
             object["baseline"] = json!({ "tokens_per_second": plain, "speedup": speedup });
         }
         return output::print_json(&object);
     }
     let mut line = output::statistics_line(engine, request.rule, &completion.stats);
+    if request.forced.is_some() {
+        line.push_str(", text forced");
+    }
     if !request.sampling.is_greedy() {
         line = format!("{line}, seed {}", completion.seed);
     }

@@ -3,19 +3,21 @@
 //! Given a draft tree and the target's row at each of its nodes, a rule picks a path from the root
 //! and one token after it. Every rule emits at least that one token. Two rules are lossless:
 //! `coupled` emits exactly the text that plain decoding would, `rejection` text of the same law;
-//! `typical` changes the law and says so. The rules see rows and tokens; they know no model, drafter
-//! or cache.
+//! `typical` changes the law and says so. [`follow`] looks at no row: it emits a given text, to measure
+//! drafts on it. The rules see rows and tokens; they know no model, drafter or cache.
 
 mod block;
 mod chance;
 mod coupled;
 mod draft;
+mod forced;
 mod ranking;
 mod rejection;
 mod typical;
 mod weights;
 
 pub use draft::DraftSampler;
+pub use forced::follow;
 
 use crate::{DraftTree, NodeId, SampleError, Sampler, TokenId};
 

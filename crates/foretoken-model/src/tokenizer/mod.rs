@@ -183,6 +183,27 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// The tokens of a text that goes on where `prompt` ends: together they decode as one text. Nothing is
+    /// added and no special token parsed, and the space that encoding puts before a text is left out
+    /// unless nothing of the prompt is visible.
+    pub fn encode_after(
+        &self,
+        prompt: &[TokenId],
+        text: &str,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        /// Stands before the text so that nothing is put there.
+        const ANCHOR: &str = "\n";
+        let encode = |text: &str| self.encode(text, AddSpecial::No, ParseSpecial::No);
+        if self.vocabulary.leading_spaces() == 0 || self.decode(prompt).is_empty() {
+            return encode(text);
+        }
+        let (anchor, whole) = (encode(ANCHOR)?, encode(&format!("{ANCHOR}{text}"))?);
+        match whole.strip_prefix(anchor.as_slice()) {
+            Some(tokens) => Ok(tokens.to_vec()),
+            None => encode(text),
+        }
+    }
+
     /// The text of `tokens`: what each writes, joined and read as UTF-8 with U+FFFD for what is
     /// none. Special tokens are not shown. A space that encoding puts before a text is dropped
     /// again. (The clean-up of spaces before punctuation that some old configurations ask for is

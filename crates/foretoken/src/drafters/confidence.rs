@@ -10,7 +10,7 @@ const BUCKETS: usize = 12;
 const ENDS: [f64; BUCKETS - 1] = [0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5, 6.5, 9.0];
 /// How many observations the prior weighs.
 const PRIOR: f64 = 4.0;
-/// Observations a bucket remembers; older ones fade, so that a change of text is followed.
+/// Observations a rate remembers; older ones fade, so that a change of text is followed.
 const MEMORY: f64 = 64.0;
 
 /// The place of a ranked token in the table.
@@ -33,45 +33,60 @@ impl Bucket {
     }
 }
 
+/// How often something has been right, recent observations first.
 #[derive(Debug, Clone, Copy)]
-struct Cell {
+pub(super) struct Rate {
     hits: f64,
     trials: f64,
+}
+
+impl Rate {
+    /// A rate of which only the prior is known.
+    pub(super) fn new(prior: f64) -> Self {
+        Self { hits: PRIOR * prior, trials: PRIOR }
+    }
+
+    pub(super) fn estimate(self) -> f64 {
+        self.hits / self.trials
+    }
+
+    /// Counts one observation.
+    pub(super) fn learn(&mut self, right: bool) {
+        if self.trials >= MEMORY {
+            let keep = (MEMORY - 1.0) / self.trials;
+            (self.hits, self.trials) = (self.hits * keep, self.trials * keep);
+        }
+        self.hits += f64::from(u8::from(right));
+        self.trials += 1.0;
+    }
 }
 
 /// Acceptance by margin.
 #[derive(Debug, Clone)]
 pub(super) struct Confidence {
-    cells: [Cell; 2 * BUCKETS],
+    rates: [Rate; 2 * BUCKETS],
 }
 
 impl Confidence {
     /// A table that knows only the prior: agreement grows with the lead and falls with the deficit.
     pub(super) fn new() -> Self {
-        let mut cells = [Cell { hits: 0.0, trials: PRIOR }; 2 * BUCKETS];
+        let mut rates = [Rate::new(0.0); 2 * BUCKETS];
         for index in 0..BUCKETS {
             let margin = if index == 0 { 0.0 } else { ENDS[index - 1] };
-            cells[index].hits = PRIOR * (1.0 - 0.7 * (-margin / 1.5).exp());
-            cells[BUCKETS + index].hits = PRIOR * 0.3 * (-margin).exp();
+            rates[index] = Rate::new(1.0 - 0.7 * (-margin / 1.5).exp());
+            rates[BUCKETS + index] = Rate::new(0.3 * (-margin).exp());
         }
-        Self { cells }
+        Self { rates }
     }
 
     /// Probability that the target chooses such a token.
     pub(super) fn estimate(&self, bucket: Bucket) -> f64 {
-        let cell = self.cells[bucket.0 as usize];
-        cell.hits / cell.trials
+        self.rates[bucket.0 as usize].estimate()
     }
 
     /// Counts one verified token.
     pub(super) fn learn(&mut self, bucket: Bucket, accepted: bool) {
-        let cell = &mut self.cells[bucket.0 as usize];
-        if cell.trials >= MEMORY {
-            let keep = (MEMORY - 1.0) / cell.trials;
-            (cell.hits, cell.trials) = (cell.hits * keep, cell.trials * keep);
-        }
-        cell.hits += f64::from(u8::from(accepted));
-        cell.trials += 1.0;
+        self.rates[bucket.0 as usize].learn(accepted);
     }
 }
 

@@ -14,6 +14,7 @@ mod lookup;
 mod medusa;
 mod model;
 mod none;
+mod prediction;
 mod scatter;
 mod suffix;
 #[cfg(test)]
@@ -65,6 +66,8 @@ pub struct DraftTask {
     pub key: SequenceKey,
     /// Prompt and output so far; the last token is the draft's root.
     pub text: Vec<TokenId>,
+    /// What the caller expects the output to be; empty where nothing is.
+    pub prediction: Vec<TokenId>,
     /// The target's hidden state `[hidden]` behind its final norm at the last token before the root, which
     /// is the state that chose the root; empty where none is known, as in the first step of a request, and
     /// where no drafter of the engine wants it.
@@ -93,6 +96,7 @@ impl DraftTask {
         Self {
             key,
             text,
+            prediction: Vec::new(),
             hidden: Vec::new(),
             choices: Choices::default(),
             sampler,
@@ -253,6 +257,7 @@ pub const DRAFTERS: &[DrafterInfo] = &[
     model::INFO,
     lookup::INFO,
     suffix::INFO,
+    prediction::INFO,
     medusa::INFO,
     lookahead::INFO,
     jacobi::INFO,
@@ -276,8 +281,8 @@ pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {
     let mut found: Vec<&'static DrafterInfo> = Vec::new();
     for name in names.split('+') {
         let info = DRAFTERS.iter().find(|info| info.name == name).ok_or_else(|| {
-            let known: Vec<_> = DRAFTERS.iter().map(|info| info.name).collect();
-            let known = format!("{}; auto stands alone", known.join(", "));
+            let known = DRAFTERS.iter().map(|info| info.name).chain(["auto"]);
+            let known = known.collect::<Vec<_>>().join(", ");
             Error::UnknownDrafter { name: name.to_owned(), known }
         })?;
         if found.iter().any(|other| other.name == info.name) {

@@ -8,7 +8,9 @@ use std::num::NonZeroUsize;
 use clap::Arg;
 use foretoken::{ChatTemplate, Engine, Error as EngineError, Request};
 
-use crate::args::{DraftArgs, LoadArgs, PromptSetArgs, SamplingArgs, SetPrompt};
+use crate::args::{
+    DraftArgs, Expected, ExpectedArgs, LoadArgs, PromptSetArgs, SamplingArgs, SetPrompt,
+};
 use crate::error::Error;
 use crate::progress::Bar;
 use crate::{chat, demo, engine, output};
@@ -20,12 +22,14 @@ Plain decoding (`none`) is always measured. For every prompt all drafters take t
 a prompt counts with the round of its median time. Text is reported whole, and loop-free: the passes
 up to the third occurrence of any 16 tokens. Under coupled acceptance a drafter that changes the text
 is an error. JSON lines are {\"prompt\"}, {\"text\"}, {\"turns\"} (the first one) or {\"messages\"}, and are
-reported by their \"category\" as well.
+reported by their \"category\" as well. --prediction and --force-text hold for every prompt; predictions are
+read by drafters that name `prediction`.
 
 Examples:
   foretoken bench generate --prompts prompts.txt --drafter model,lookup,model+lookup
   foretoken bench generate ./Qwen3-4B --draft-model ./Qwen3-0.6B --chat --prompts spec_bench.jsonl --limit 40
-  foretoken bench generate --prompts prompts.txt --temperature 0.8 --seed 7 --rounds 5 --json";
+  foretoken bench generate --prompts prompts.txt --temperature 0.8 --seed 7 --rounds 5 --json
+  foretoken bench generate --prompts edit.jsonl --prediction old.py --force-text new.py --drafter suffix,prediction";
 
 /// Flags of `bench generate`.
 #[derive(Debug, clap::Args)]
@@ -39,21 +43,14 @@ pub(super) struct Args {
     #[command(flatten)]
     set: PromptSetArgs,
 
-    /// Most tokens to generate per prompt
-    #[arg(
-        long,
-        value_name = "N",
-        env = "FORETOKEN_MAX_TOKENS",
-        default_value_t = 256,
-        help_heading = "Sampling options"
-    )]
-    max_tokens: usize,
-
     #[command(flatten)]
     sampling: SamplingArgs,
 
     #[command(flatten)]
     drafting: DraftArgs,
+
+    #[command(flatten)]
+    expected: ExpectedArgs,
 
     #[command(flatten)]
     load: LoadArgs,
@@ -76,7 +73,7 @@ fn several(drafter: Arg) -> Arg {
 /// Prints what the drafters achieve.
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     args.sampling.check()?;
-    args.drafting.rule()?;
+    let expected = args.expected.read(args.drafting.rule()?)?;
     let names = args.drafting.list()?;
     let prompts = args.set.read()?;
     let source = engine::resolve(&args.model)?;
@@ -89,7 +86,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         engines.push(engine::load(&options)?);
     }
     let read = prompts.len();
-    let mut jobs = args.jobs(&mut engines[0], prompts, template.as_ref())?;
+    let mut jobs = args.jobs(&mut engines[0], prompts, (template.as_ref(), &expected))?;
     let mut contest = Contest::new(engines, args.rounds);
     // One seed for all, drawn by the first run where none is given.
     let seed = contest.warm_up(&jobs[0].request)?;
@@ -125,7 +122,7 @@ impl Args {
         &self,
         engine: &mut Engine,
         prompts: Vec<SetPrompt>,
-        template: Option<&ChatTemplate>,
+        (template, expected): (Option<&ChatTemplate>, &Expected),
     ) -> Result<Vec<Job>, Error> {
         let mut jobs = Vec::new();
         for prompt in prompts {
@@ -135,7 +132,7 @@ impl Args {
             let mut request = Request::new(tokens);
             self.sampling.apply(engine, &mut request)?;
             request.rule = self.drafting.rule()?;
-            request.max_tokens = Some(self.max_tokens);
+            expected.apply(engine.tokenizer(), &mut request)?;
             match engine.submit(request.clone()) {
                 Ok(id) => {
                     engine.cancel(id);

@@ -8,6 +8,7 @@ mod copies;
 mod coupled;
 mod ends;
 mod enumerator;
+mod forced;
 mod law;
 mod mutants;
 mod plans;

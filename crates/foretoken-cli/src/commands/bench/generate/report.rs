@@ -99,7 +99,7 @@ impl Report {
                 "drafters": section.objects(&self.names),
             })
         });
-        json!({
+        let mut object = json!({
             "model": terms.model,
             "quant": terms.quant,
             "kv": terms.kv,
@@ -115,7 +115,11 @@ impl Report {
             "looping": all.looping,
             "drafters": all.objects(&self.names),
             "categories": categories.collect::<Value>(),
-        })
+        });
+        if request.forced.is_some() {
+            object["forced"] = json!(true);
+        }
+        object
     }
 
     /// What was asked for, then two lines per drafter: its whole texts and their loop-free part. The
@@ -159,6 +163,7 @@ impl Report {
         let Section { prompts, looping, .. } = self.sections[0];
         let rule = request.rule;
         let lossy = if rule.is_lossless() { "" } else { " (lossy)" };
+        let forced = if request.forced.is_some() { ", forced" } else { "" };
         let tokens = request.max_tokens.unwrap_or_default();
         let choice = match (request.sampling.is_greedy(), request.seed) {
             (false, Some(seed)) => {
@@ -168,7 +173,7 @@ impl Report {
         };
         format!(
             "{model} on {}: {quant}, keys and values {kv}, {threads} threads\n\
-             {prompts} texts of up to {tokens} tokens ({looping} loop), {choice}, acceptance {}{lossy}, \
+             {prompts} texts of up to {tokens} tokens ({looping} loop{forced}), {choice}, acceptance {}{lossy}, \
              medians of {rounds} rounds\n",
             machine_name(),
             rule.name(),
