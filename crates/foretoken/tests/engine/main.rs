@@ -13,6 +13,7 @@ mod documentation;
 mod endings;
 mod failures;
 mod heads;
+mod hundred;
 mod lookahead;
 mod lossless;
 mod mean_length;

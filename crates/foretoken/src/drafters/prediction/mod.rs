@@ -72,7 +72,7 @@ impl Prediction {
             left -= probability;
         }
         // Where there is no doubt about the place, whatever is asked of a node one is sent.
-        let least = if places[0].is_sure() { 1 } else { 0 };
+        let least = usize::from(places[0].is_sure());
         builder.reset(task.tree.token(0));
         while builder.len() <= ceilings.nodes.min(task.room.nodes) {
             let enough = ceilings.min_probability;
