@@ -52,12 +52,13 @@ fn uses(vocab: usize) -> Vec<(&'static str, Use)> {
     let off = SamplingParams::default();
     let warm = SamplingParams { temperature: 1.0, ..off.clone() };
     let mild = SamplingParams { temperature: 0.6, top_p: 0.9, ..off.clone() };
-    let mut ranking = sampler(warm.clone());
+    let ranking = |params: SamplingParams, k| -> Use {
+        let (mut sampler, mut ranked) = (sampler(params), Vec::new());
+        Box::new(move |row, position| {
+            sampler.rank(row, &[], position, k, &mut ranked).expect("a sound row");
+        })
+    };
     let mut verifying = sampler(warm.clone());
-    let mut ranked = Vec::new();
-    let rank: Use = Box::new(move |row, position| {
-        ranking.rank(row, &[], position, 4, &mut ranked).expect("a sound row");
-    });
     let again: Use = Box::new(move |row, position| {
         let position = position % ROWS as u32;
         black_box(verifying.draw(row, &[], position)).expect("a sound row");
@@ -67,9 +68,11 @@ fn uses(vocab: usize) -> Vec<(&'static str, Use)> {
     });
     vec![
         ("greedy", drawing(off.clone())),
+        ("greedy, the best", ranking(off.clone(), 1)),
         ("temperature 1", drawing(warm.clone())),
         ("temperature 1, position known", again),
-        ("temperature 1, the best 4", rank),
+        ("temperature 1, the best", ranking(warm.clone(), 1)),
+        ("temperature 1, the best 4", ranking(warm.clone(), 4)),
         ("temperature 0.3", drawing(SamplingParams { temperature: 0.3, ..off.clone() })),
         ("temperature 1, penalties", {
             drawing(SamplingParams {
