@@ -10,8 +10,10 @@
 mod agreement;
 mod calibration;
 mod documentation;
+mod edits;
 mod endings;
 mod failures;
+mod forced;
 mod heads;
 mod lookahead;
 mod lossless;
@@ -23,6 +25,7 @@ mod nested;
 mod oracle;
 mod own_weights;
 mod plain;
+mod prediction;
 mod recorder;
 mod registry;
 mod runs;
