@@ -188,6 +188,7 @@ fn warm_proposing_allocates_nothing(
     request.rule = rule;
     request.seed = Some(1);
     request.end_of_text = EndOfText::Ignored;
+    request.prediction = (0..300).collect();
     // The first time around is the longer one: its caches have grown to all there will be.
     request.session = Some(engine.open_session());
     for warm in [false, true] {
@@ -219,6 +220,7 @@ fn warm_steps_allocate_nothing() {
         warm_proposing_allocates_nothing("model", (8, 3), Rule::Coupled, sampling);
         warm_proposing_allocates_nothing("medusa", (8, 1), Rule::Coupled, sampling);
         warm_proposing_allocates_nothing("medusa", (64, 9), Rule::Coupled, sampling);
+        warm_proposing_allocates_nothing("prediction", (8, 1), Rule::Coupled, sampling);
     }
     // Laws of one size, so that the trees that keep them stop growing.
     let whole = SamplingParams { temperature: 0.8, ..SamplingParams::default() };

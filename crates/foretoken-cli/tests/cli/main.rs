@@ -3,6 +3,7 @@
 mod bad_input;
 mod bench;
 mod bench_generate;
+mod expected;
 mod heads;
 mod help;
 mod lossless;

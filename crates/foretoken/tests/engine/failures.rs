@@ -165,7 +165,7 @@ fn mistakes_of_a_request_are_named_when_it_is_made() {
         engine.submit(request).unwrap_err().to_string()
     };
     let nan = SamplingParams { temperature: f64::NAN, ..SamplingParams::default() };
-    let cases: [(Change<'_>, &str); 7] = [
+    let cases: [(Change<'_>, &str); 12] = [
         (&|r| r.prompt.clear(), "prompt is empty"),
         (&|r| r.prompt = vec![1; CONTEXT], "context holds 320"),
         (&|r| r.prompt.push(96), "token id 96 is outside the vocabulary of 96"),
@@ -173,6 +173,17 @@ fn mistakes_of_a_request_are_named_when_it_is_made() {
         (&|r| r.stop = vec![String::new()], "stop string is empty"),
         (&|r| r.sampling = nan.clone(), "temperature is NaN"),
         (&|r| r.rule = Rule::Typical { threshold: 0.0, alpha: 1.0 }, "typical acceptance"),
+        (&|r| r.prediction = vec![5, 97], "token id 97 is outside the vocabulary of 96"),
+        (&|r| r.forced = Some(vec![5, 98]), "token id 98 is outside the vocabulary of 96"),
+        (&|r| r.forced = Some(Vec::new()), "forced text is empty"),
+        (
+            &|r| (r.forced, r.max_tokens) = (Some(vec![1; 318]), None),
+            "318 tokens behind a prompt of 3",
+        ),
+        (
+            &|r| (r.forced, r.rule) = (Some(vec![1]), Rule::Rejection),
+            "leaves nothing to rejection acceptance",
+        ),
     ];
     for (change, named) in cases {
         let message = refusal(&mut engine, change);

@@ -10,8 +10,10 @@
 mod agreement;
 mod calibration;
 mod documentation;
+mod edits;
 mod endings;
 mod failures;
+mod forced;
 mod heads;
 mod hundred;
 mod lookahead;
@@ -24,6 +26,7 @@ mod nested;
 mod oracle;
 mod own_weights;
 mod plain;
+mod prediction;
 mod recorder;
 mod registry;
 mod runs;

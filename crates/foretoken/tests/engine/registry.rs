@@ -77,7 +77,11 @@ fn registry_jobs(tiny: &Tiny) -> Vec<Job> {
         if index == 6 {
             request.end_of_text = EndOfText::Ends;
         }
-        Job::new(&mut plain, request)
+        let mut job = Job::new(&mut plain, request);
+        // A prediction that is wrong at every ninth token.
+        job.request.prediction = job.text.output().to_vec();
+        job.request.prediction.iter_mut().step_by(9).for_each(|token| *token = 95 - *token);
+        job
     };
     sizes.into_iter().enumerate().map(job).collect()
 }
@@ -125,6 +129,7 @@ fn other_rules_run_keep_their_laws_and_repeat_themselves() {
                     let requests = samplings.iter().zip(0..).map(|(sampling, n)| {
                         let mut request = request(prompt(9, n), sampling, 40);
                         request.rule = rule;
+                        request.prediction = prompt(40, n);
                         request
                     });
                     let outcomes = Bench::new(options).run(requests.collect(), 0);
