@@ -5,6 +5,7 @@ mod bench;
 mod bench_generate;
 mod heads;
 mod help;
+mod index;
 mod lossless;
 mod models;
 mod real_models;
