@@ -95,6 +95,14 @@ pub enum ModelError {
         /// What is wrong.
         cause: crate::MedusaError,
     },
+    /// An index of a corpus that cannot be used or made.
+    #[error("`{file}`: {cause}")]
+    CorpusIndex {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        cause: crate::CorpusIndexError,
+    },
     /// A file of `torch.save` that cannot be read.
     #[error("`{file}`: {cause}")]
     Pytorch {

@@ -8,10 +8,12 @@
 //! This crate knows drafting methods by their files at most, reads no environment and prints nothing.
 
 mod arch;
+mod aside;
 mod cache;
 mod chat;
 mod checkpoint;
 mod config;
+mod corpus_index;
 mod decoder;
 mod error;
 #[doc(hidden)]
@@ -36,6 +38,7 @@ pub use cache::{CacheError, KvCache, SequenceId};
 pub use chat::{ChatError, ChatTemplate, GenerationPrompt, Message, SpecialTexts};
 pub use checkpoint::{Checkpoint, GenerationDefaults, OpenOptions, Tensor, TensorInfo};
 pub use config::{Config, KeyLists, UnknownKeys};
+pub use corpus_index::{CorpusIndex, CorpusIndexError};
 pub use decoder::{Decoder, LoadProgress, PassOutput};
 pub use error::{ConfigError, ModelError, TensorError};
 pub use gguf::{ArrayValue, Gguf, GgufError, GgufTensor, TensorType, Value};

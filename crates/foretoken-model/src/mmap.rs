@@ -1,4 +1,4 @@
-//! Read-only memory maps of weight files: the only `unsafe` of this crate.
+//! Read-only memory maps of files with weights or a corpus: the only `unsafe` of this crate.
 
 #![expect(unsafe_code, reason = "mapping a file is unsafe by nature; the note below bounds it")]
 
@@ -26,8 +26,9 @@ impl Mapping {
         // be read as other (still initialised) bytes, and a truncated file would end this process
         // with SIGBUS. Neither can be excluded by any program that maps weights; both need write
         // access to the user's model files, and SECURITY.md asks users not to rewrite a model in
-        // place while it is loaded. No reference derived from the map outlives a call that packs or
-        // decodes it, and every value read from it is checked before it is used as a length.
+        // place while it is loaded. No reference derived from the map outlives a call that packs,
+        // decodes or searches it, and every value read from it is checked before it is used as a
+        // length or position.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self(map))
     }

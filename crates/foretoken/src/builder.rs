@@ -52,7 +52,7 @@ impl Engine {
             draft_nodes: options.draft.tokens.unwrap_or(most),
             drafters: built.into_iter().map(|built| built.drafter).collect(),
             drafter_name: name,
-            sight: methods.iter().fold(Sight::Text, |sight, method| sight.and(method.sight)),
+            sight: methods.iter().fold(Sight::TEXT, |sight, method| sight.and(method.sight)),
             ..opened.engine(options)
         };
         Ok(engine)
@@ -127,6 +127,8 @@ impl Opened {
             heads: needs(Needs::MedusaHeads).then(|| self.heads.take()).flatten(),
             medusa: &options.medusa,
             lookahead: options.lookahead,
+            suffix_corpus: options.suffix_corpus.as_deref(),
+            tokenizer: &self.tokenizer,
             eos: self.checkpoint.eos(),
             cost: self.cost.as_ref(),
             vocab: self.target.spec().vocab,
@@ -146,7 +148,7 @@ impl Opened {
             drafter_name: String::new(),
             warnings,
             draft_nodes: 0,
-            sight: Sight::Text,
+            sight: Sight::TEXT,
             max_sequences: options.max_sequences,
             state: State::default(),
         }

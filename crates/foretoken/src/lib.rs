@@ -61,10 +61,10 @@ pub use session::SessionId;
 pub use foretoken_core::{ParamError, Rule, SamplingParams, SpecStats, TokenId};
 pub use foretoken_cpu::{Isa, machine_name};
 pub use foretoken_model::{
-    AddSpecial, ChatError, ChatTemplate, Checkpoint, ForwardError, GenerationPrompt,
-    HubEnvironment, LoadProgress, MedusaCalibration, MedusaHeads, MedusaLayout, MedusaMeasurement,
-    MedusaSource, Message, ModelError, ModelSource, ModelSpec, OpenOptions, OutputHead,
-    ParseSpecial, Rope, RopeScaling, Target, Tokenizer, TokenizerError, UnknownKeys,
+    AddSpecial, ChatError, ChatTemplate, Checkpoint, CorpusIndex, CorpusIndexError, ForwardError,
+    GenerationPrompt, HubEnvironment, LoadProgress, MedusaCalibration, MedusaHeads, MedusaLayout,
+    MedusaMeasurement, MedusaSource, Message, ModelError, ModelSource, ModelSpec, OpenOptions,
+    OutputHead, ParseSpecial, Rope, RopeScaling, Target, Tokenizer, TokenizerError, UnknownKeys,
 };
 pub use foretoken_tensor::{KvType, PackError, QUANTS, Reach, WeightFormat};
 

@@ -1,6 +1,7 @@
 //! How an engine is built: which models, on how many threads, with which drafter.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use foretoken_cpu::Isa;
 use foretoken_model::{MedusaSource, ModelSource, UnknownKeys};
@@ -28,6 +29,9 @@ pub struct EngineOptions {
     pub medusa: MedusaOptions,
     /// How wide `lookahead` looks; by default what the measured cost of rows allows, or a small shape.
     pub lookahead: Option<LookaheadShape>,
+    /// An index of a corpus ([`CorpusIndex`](crate::CorpusIndex)) that `suffix` searches besides the
+    /// session's texts. All sequences share it.
+    pub suffix_corpus: Option<PathBuf>,
     /// Weight format of the draft model; as stored by default.
     pub draft_format: Option<WeightFormat>,
     /// Weight format of the target; as stored by default.
@@ -59,6 +63,7 @@ impl EngineOptions {
             draft: DraftOptions::default(),
             medusa: MedusaOptions::default(),
             lookahead: None,
+            suffix_corpus: None,
             draft_format: None,
             format: None,
             kv_type: None,

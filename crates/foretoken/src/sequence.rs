@@ -203,8 +203,8 @@ impl Sequence {
             }
             None => verifier.verify(task.rule, &step, &mut task.sampler, &mut task.accepted),
         }
-        if self.sight.shows_choices() && task.tree.len() > 1 {
-            task.choices.choose(&step, task.rule, &mut task.sampler);
+        if task.room.fits_a_node() {
+            task.choices.read(self.sight, &step, task.rule, &mut task.sampler);
         }
         let mut end = None;
         for index in 0..task.accepted.tokens().len() {

@@ -1,5 +1,7 @@
 //! Who drafts, how much, and how drafts are accepted.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use foretoken::{
@@ -37,7 +39,7 @@ pub(crate) struct DraftArgs {
     draft_quant: Option<WeightFormat>,
 
     /// Most drafted tokens per step; drafters stay below it as they see fit [default: 8; with `suffix`
-    /// 16; with `prediction` 32; with `medusa` and `lookahead`, their trees]
+    /// and `recycle` 16; with `prediction` 32; with `medusa` and `lookahead`, their trees]
     #[arg(long, value_name = "N", env = "FORETOKEN_DRAFT_TOKENS")]
     draft_tokens: Option<usize>,
 
@@ -79,6 +81,10 @@ pub(crate) struct DraftArgs {
     /// the measured cost of rows allows]
     #[arg(long, value_name = "W,N,G", env = "FORETOKEN_LOOKAHEAD")]
     lookahead: Option<String>,
+
+    /// `suffix`: a corpus to search besides the session's texts, as `foretoken index` makes it
+    #[arg(long, value_name = "FILE", env = "FORETOKEN_SUFFIX_CORPUS")]
+    suffix_corpus: Option<PathBuf>,
 
     /// How drafts are accepted: coupled (the text of plain decoding), rejection (its distribution),
     /// typical (lossy: changes the text)
@@ -130,6 +136,7 @@ impl DraftArgs {
             vocab: self.medusa_vocab,
         };
         options.lookahead = self.lookahead.as_deref().map(LookaheadShape::parse).transpose()?;
+        options.suffix_corpus.clone_from(&self.suffix_corpus);
         let open_tree = options.medusa.choices.nodes().or(self.draft_tokens).is_none();
         let open_window = self.drafts_with("lookahead") && options.lookahead.is_none();
         if drafts_with_heads && open_tree || open_window {

@@ -11,7 +11,7 @@ mod training;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, completions, generate, inspect, run, score, tokenize, train};
+use crate::commands::{bench, completions, generate, index, inspect, run, score, tokenize, train};
 
 pub(crate) use drafting::{DraftArgs, medusa_heads};
 pub(crate) use expected::{Expected, ExpectedArgs};
@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Tokenize(tokenize::Args),
     /// What a model's files say, without loading weights
     Inspect(inspect::Args),
+    /// Make a file of a corpus that `suffix` drafts from
+    Index(index::Args),
     /// Measure what passes cost on this machine, and what drafters achieve
     Bench(Box<bench::Args>),
     /// Train small models

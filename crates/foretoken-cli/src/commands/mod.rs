@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod generate;
+pub(crate) mod index;
 pub(crate) mod inspect;
 pub(crate) mod run;
 pub(crate) mod score;
@@ -20,6 +21,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Score(args) => score::run(args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Index(args) => index::run(&args),
         Command::Bench(args) => bench::run(*args),
         Command::Train(args) => train::run(args),
         Command::Completions(args) => completions::run(&args),

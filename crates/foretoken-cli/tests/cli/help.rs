@@ -3,13 +3,14 @@ use super::foretoken;
 /// Help is part of the interface: a change of a name or default shows here.
 #[test]
 fn help_of_every_command() {
-    const COMMANDS: [&str; 16] = [
+    const COMMANDS: [&str; 17] = [
         "",
         "generate",
         "run",
         "score",
         "tokenize",
         "inspect",
+        "index",
         "completions",
         "bench",
         "bench forward",

@@ -6,6 +6,7 @@ mod bench_generate;
 mod expected;
 mod heads;
 mod help;
+mod index;
 mod lossless;
 mod models;
 mod real_models;

@@ -7,8 +7,8 @@ use std::path::Path;
 use foretoken_core::{PathRates, TokenId};
 use serde::{Deserialize, Serialize};
 
-use super::export::replace;
 use super::{CALIBRATION, MedusaError};
+use crate::aside::replace;
 use crate::error::ModelError;
 
 /// Rounding allowed in sums of rates and between a path and its beginning.

@@ -1,14 +1,14 @@
 //! Writes heads in the layouts that others read.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use foretoken_tensor::WeightFormat;
 use serde_json::{Map, Value, json};
 
 use super::{HeadBias, HeadTensor, MedusaError, MedusaLayout, MedusaShape, names};
+use crate::aside::replace;
 use crate::error::{ModelError, TensorError};
 
 /// What written weights are rounded to.
@@ -161,24 +161,4 @@ fn write_values(out: &mut dyn Write, values: &[f32], format: WeightFormat) -> io
 
 fn write_config(folder: &Path, config: &Value) -> Result<(), ModelError> {
     replace(&folder.join("config.json"), |out| Ok(serde_json::to_writer_pretty(out, config)?))
-}
-
-/// Writes a file beside its place and moves it there, so that no reader meets half of it.
-pub(super) fn replace(
-    file: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), ModelError> {
-    let mut aside = file.as_os_str().to_owned();
-    aside.push(format!(".{}.part", std::process::id()));
-    let aside = Path::new(&aside);
-    let written = File::create(aside).map(BufWriter::new).and_then(|mut out| {
-        write(&mut out)?;
-        out.into_inner()?.sync_all()?;
-        fs::rename(aside, file)
-    });
-    written.map_err(|cause| {
-        // What could not be written may not be there either.
-        let _ = fs::remove_file(aside);
-        ModelError::Write { file: file.display().to_string(), cause }
-    })
 }

@@ -283,6 +283,12 @@ impl Tokenizer {
         self.vocabulary.difference(&other.vocabulary)
     }
 
+    /// A number that is the same for vocabularies without a [`Self::difference`] and, but for chance, for no
+    /// others; also on other machines and in other versions.
+    pub fn fingerprint(&self) -> u64 {
+        self.vocabulary.fingerprint()
+    }
+
     /// Checks that a model with `vocabulary` tokens can take what this tokenizer makes.
     ///
     /// Added tokens beyond the model are tolerated: fine-tuned models often name a padding token

@@ -209,13 +209,26 @@ impl Vocabulary {
 
     /// The first id at which the two differ in a way that matters.
     pub(super) fn difference(&self, other: &Self) -> Option<VocabularyMismatch> {
-        let shown = |vocabulary: &Self, id| match vocabulary.kind(id) {
-            PieceKind::Unused => None,
-            _ => vocabulary.piece(id).map(str::to_owned),
-        };
         (0..self.len().max(other.len()) as TokenId).find_map(|id| {
-            let (left, right) = (shown(self, id), shown(other, id));
-            (left != right).then_some(VocabularyMismatch { id, left, right })
+            let (left, right) = (self.shown(id), other.shown(id));
+            let owned = |piece: Option<&str>| piece.map(str::to_owned);
+            let (left, right) = (left != right).then(|| (owned(left), owned(right)))?;
+            Some(VocabularyMismatch { id, left, right })
+        })
+    }
+
+    /// The piece of an id that is in use.
+    fn shown(&self, id: TokenId) -> Option<&str> {
+        self.piece(id).filter(|_| self.kind(id) != PieceKind::Unused)
+    }
+
+    /// FNV-1a over ids and pieces.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let pieces = (0..self.len() as TokenId).filter_map(|id| Some((id, self.shown(id)?)));
+        pieces.fold(0xcbf2_9ce4_8422_2325, |hash, (id, piece)| {
+            // No piece runs into the next: 255 is in no UTF-8.
+            let bytes = id.to_le_bytes().into_iter().chain(piece.bytes()).chain([255]);
+            bytes.fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
         })
     }
 }

@@ -62,7 +62,7 @@ pub fn calibrate_medusa(
     let missing = || Error::NoMedusaHeads { drafter: "medusa" };
     let heads = opened.heads.take().ok_or_else(missing)?.heads;
     let (count, tally) = (heads.count(), Arc::new(Mutex::new(Tally::default())));
-    let mut engine = opened.engine(engine).with_sight(Sight::Hidden);
+    let mut engine = opened.engine(engine).with_sight(Sight::HIDDEN);
     let recorder = Recorder::new(heads, engine.target.spec().vocab, Arc::clone(&tally));
     engine.drafters = vec![Box::new(recorder)];
     let total = options.temperatures.len() * options.prompts.len();

@@ -5,42 +5,73 @@
 
 use foretoken_core::{NodeId, Ranked, Rule, Sampler, Step, TokenId};
 
-/// The token chosen at each node of the verified tree, and the buffers for choosing.
+use super::Sight;
+
+/// The tokens behind each node of the verified tree, and the buffers for finding them.
 #[derive(Debug, Clone, Default)]
 pub struct Choices {
-    tokens: Vec<Option<TokenId>>,
+    chosen: Vec<Option<TokenId>>,
+    /// Those of all nodes, one after the other.
+    likeliest: Vec<TokenId>,
+    /// By node, where its likeliest tokens end.
+    ends: Vec<usize>,
     /// Tokens from below the root to the node.
     path: Vec<TokenId>,
     ranked: Vec<Ranked>,
 }
 
 impl Choices {
-    /// The token behind a node; none where the draft's choices are not known or nothing could be drawn.
+    /// The best token behind a node, as drafts are ranked: at the node's position and behind its own path.
+    /// None where nothing was drafted or can be drawn.
     pub fn get(&self, node: NodeId) -> Option<TokenId> {
-        self.tokens.get(node).copied().flatten()
+        self.chosen.get(node).copied().flatten()
+    }
+
+    /// The likeliest tokens behind a node, the likeliest first, whatever the noise of its position; at
+    /// the root also where nothing was drafted.
+    pub fn likeliest(&self, node: NodeId) -> &[TokenId] {
+        let start = node.checked_sub(1).and_then(|before| self.ends.get(before));
+        let range = start.copied().unwrap_or(0)..self.ends.get(node).copied().unwrap_or(0);
+        self.likeliest.get(range).unwrap_or_default()
     }
 
     /// Forgets them.
     pub(crate) fn clear(&mut self) {
-        self.tokens.clear();
+        self.chosen.clear();
+        self.likeliest.clear();
+        self.ends.clear();
     }
 
-    /// Takes the best token at every node, as drafts are ranked: at the node's position and behind its own
-    /// path.
-    pub(crate) fn choose(&mut self, step: &Step<'_>, rule: Rule, sampler: &mut Sampler) {
-        let Self { tokens, path, ranked } = self;
+    /// Finds what `sight` is to see behind every node, which is behind the node's own path.
+    pub(crate) fn read(
+        &mut self,
+        sight: Sight,
+        step: &Step<'_>,
+        rule: Rule,
+        sampler: &mut Sampler,
+    ) {
+        self.clear();
+        let Self { chosen, likeliest, ends, path, ranked } = self;
         let tree = step.tree;
         path.clear();
-        tokens.clear();
-        tokens.extend((0..tree.len()).map(|node| {
+        for node in 0..tree.len() {
             if let Some(above) = (tree.depth(node) as usize).checked_sub(1) {
                 path.truncate(above);
                 path.push(tree.token(node));
             }
             let row = step.rows.row(node);
-            sampler.rank_under(rule, row, path, step.position_after(node), 1, ranked).ok()?;
-            ranked.first().map(|best| best.token)
-        }));
+            // A row that nothing can be drawn from shows nothing.
+            if sight.choices && tree.len() > 1 {
+                let position = step.position_after(node);
+                sampler.rank_under(rule, row, path, position, 1, ranked).ok();
+                chosen.push(ranked.first().map(|best| best.token));
+            }
+            if sight.likeliest > 0 {
+                sampler.likeliest(row, path, sight.likeliest, ranked).ok();
+                likeliest.extend(ranked.iter().map(|best| best.token));
+                ends.push(likeliest.len());
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     summary: "a block of guesses, each replaced by the target's own choice in its place",
     source: "Jacobi decoding (Santilli et al. 2023)",
     needs: Needs::Nothing,
-    sight: Sight::Choices,
+    sight: Sight::CHOICES,
     nodes: 8,
     build: |Parts { ceilings: Ceilings { nodes, .. }, .. }| {
         Ok(Built::new(Jacobi { nodes, sequences: HashMap::new(), chain: Vec::new() }, nodes))

@@ -1,17 +1,17 @@
 //! `lookup`: what followed the last tokens before, in the prompt or in the output (prompt lookup).
 //!
 //! An index of token pairs finds the earlier places where the text's last two tokens stood. The
-//! places with the longest common history win, the most recent first among equals, and their
-//! continuations are merged into one tree. Memory is eight bytes and a table entry per token of the
-//! text; a proposal looks at a bounded number of places.
+//! places with the longest common history win, among equals what followed more often, and the
+//! continuations are merged into one tree. Memory has a limit; a proposal looks at a bounded number
+//! of places.
 
 use std::collections::HashMap;
 
 use foretoken_core::{TokenId, TreeBuilder};
 
+use super::places::{Merger, Place};
 use super::{
     Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, Room, SequenceKey, Sight,
-    hang_chain,
 };
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
@@ -19,103 +19,111 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     summary: "what followed the last tokens earlier in the prompt and the output",
     source: "prompt lookup decoding (Saxena 2023); LLMA (Yang et al. 2023)",
     needs: Needs::Nothing,
-    sight: Sight::Text,
+    sight: Sight::TEXT,
     nodes: 8,
     build: |Parts { ceilings: Ceilings { nodes, .. }, .. }| {
-        let (sequences, found, builder) = (HashMap::new(), Vec::new(), TreeBuilder::new(0));
-        Ok(Built::new(Lookup { nodes, sequences, found, builder }, nodes))
+        Ok(Built::new(LookupDrafter::new(nodes, CAPACITY), nodes))
     },
 };
 
+/// Tokens indexed per key.
+const CAPACITY: usize = 1 << 20;
 /// Earlier places looked at per proposal.
 const PLACES: usize = 64;
-/// Places whose continuations are merged.
-const BRANCHES: usize = 4;
 /// Tokens of common history that are told apart.
 const HISTORY: usize = 16;
-/// Tokens drafted per token of common history.
-const TRUST: usize = 2;
 const NOWHERE: u32 = u32::MAX;
 
-struct Lookup {
+/// The drafter `lookup`.
+pub struct LookupDrafter {
     /// Most nodes of a draft.
     nodes: usize,
+    /// Most tokens indexed per key.
+    capacity: usize,
     sequences: HashMap<SequenceKey, PairIndex>,
     found: Vec<Place>,
+    merger: Merger,
     builder: TreeBuilder,
 }
 
 /// Where each pair of neighbouring tokens stands in a text.
 #[derive(Default)]
 struct PairIndex {
+    /// Index of the first token that is kept.
+    start: usize,
     /// Index of the second token of the newest occurrence.
     newest: HashMap<(TokenId, TokenId), u32>,
-    /// By index of the second token: the occurrence before it.
+    /// By index of the second token, counted from `start`: the occurrence before it.
     earlier: Vec<u32>,
-}
-
-/// An earlier place where the text's last tokens stand.
-#[derive(Clone, Copy)]
-struct Place {
-    /// Index of the token after them.
-    next: usize,
-    /// How many tokens before it agree with the end of the text.
-    agreeing: usize,
+    /// Where the best place of the last proposal was, and the length of the text.
+    followed: Option<(usize, usize)>,
 }
 
 impl PairIndex {
-    /// Takes in the tokens before the last, which would only find itself.
-    fn extend(&mut self, text: &[TokenId]) {
-        for index in self.earlier.len()..text.len().saturating_sub(1) {
-            let before = index
-                .checked_sub(1)
-                .and_then(|first| self.newest.insert((text[first], text[index]), index as u32));
-            self.earlier.push(before.unwrap_or(NOWHERE));
+    /// Takes in the tokens before the last, which would only find itself. At the limit the older half is
+    /// forgotten.
+    fn extend(&mut self, text: &[TokenId], capacity: usize) {
+        let end = text.len().saturating_sub(1);
+        if end - self.start > capacity {
+            *self = Self { start: end - capacity / 2, followed: self.followed, ..Self::default() };
+        }
+        for index in self.start + self.earlier.len()..end {
+            let before = (index > self.start)
+                .then(|| self.newest.insert((text[index - 1], text[index]), index as u32));
+            self.earlier.push(before.flatten().unwrap_or(NOWHERE));
         }
     }
 
-    /// The places that agree with the end of the text, best first.
-    fn find(&self, text: &[TokenId], found: &mut Vec<Place>) {
+    /// The places that agree with the end of the text: first the one that the text follows already, however
+    /// many places its last pair has had since, then the most recent ones.
+    fn find(&mut self, text: &[TokenId], found: &mut Vec<Place>) {
         found.clear();
         let [.., second_last, last] = *text else { return };
+        let place = |next: usize| {
+            let pairs = text[..next].iter().rev().zip(text.iter().rev()).take(HISTORY);
+            Place { next, agreeing: pairs.take_while(|(a, b)| a == b).count() }
+        };
+        let followed = self.followed.map(|(next, length)| next + (text.len() - length));
+        found.extend(followed.map(place).filter(|place| place.agreeing > 1));
         let mut at = self.newest.get(&(second_last, last)).copied().unwrap_or(NOWHERE);
         while at != NOWHERE && found.len() < PLACES {
             let next = at as usize + 1;
-            let pairs = text[..next].iter().rev().zip(text.iter().rev()).take(HISTORY);
-            let agreeing = pairs.take_while(|(a, b)| a == b).count();
-            found.push(Place { next, agreeing });
-            at = self.earlier[at as usize];
+            if Some(next) != followed {
+                found.push(place(next));
+            }
+            at = self.earlier[at as usize - self.start];
         }
-        // A stable sort keeps the most recent first among equals.
-        found.sort_by_key(|place| std::cmp::Reverse(place.agreeing));
+        // The last of the largest is the first by `rev`.
+        let best = found.iter().rev().max_by_key(|place| place.agreeing);
+        self.followed = best.map(|place| (place.next, text.len()));
     }
 }
 
-impl Lookup {
-    /// Merges the best places' continuations into the task's tree.
-    fn fill(&mut self, task: &mut DraftTask) {
-        let Some(&root) = task.text.last() else { return };
-        let nodes = task.room.nodes.min(self.nodes);
-        self.builder.reset(root);
-        for place in self.found.iter().take(BRANCHES) {
-            let room = Room { nodes, depth: task.room.depth.min(place.agreeing * TRUST) };
-            hang_chain(&mut self.builder, room, task.text[place.next..].iter().copied());
-        }
-        self.builder.freeze(&mut task.tree);
+impl LookupDrafter {
+    /// A drafter of at most `nodes` nodes per draft that indexes at most `capacity` tokens per key.
+    pub fn new(nodes: usize, capacity: usize) -> Self {
+        let (found, merger, builder) = (Vec::new(), Merger::default(), TreeBuilder::new(0));
+        Self { nodes, capacity, sequences: HashMap::new(), found, merger, builder }
     }
 }
 
-impl Drafter for Lookup {
+impl Drafter for LookupDrafter {
     fn begin(&mut self, key: SequenceKey, _: &[TokenId]) {
         self.sequences.insert(key, PairIndex::default());
     }
 
     fn propose(&mut self, tasks: &mut [DraftTask]) {
+        let Self { nodes, capacity, sequences, found, merger, builder } = self;
         for task in tasks.iter_mut().filter(|task| task.room.fits_a_node()) {
-            let Some(index) = self.sequences.get_mut(&task.key) else { continue };
-            index.extend(&task.text);
-            index.find(&task.text, &mut self.found);
-            self.fill(task);
+            let Some(index) = sequences.get_mut(&task.key) else { continue };
+            index.extend(&task.text, *capacity);
+            index.find(&task.text, found);
+            let room = Room { nodes: task.room.nodes.min(*nodes), ..task.room };
+            builder.reset(task.tree.token(0));
+            merger.merge(found.iter().copied(), room, builder, |place, depth| {
+                task.text.get(place.next + depth).copied()
+            });
+            builder.freeze(&mut task.tree);
         }
     }
 
@@ -127,51 +135,4 @@ impl Drafter for Lookup {
 }
 
 #[cfg(test)]
-mod tests {
-    use foretoken_core::{Noise, Rule, Sampler, SamplingParams};
-
-    use super::*;
-
-    /// What is proposed after a text: the tree's tokens and parents, in preorder.
-    fn propose(text: &[TokenId], nodes: usize, depth: usize) -> Vec<(TokenId, Option<usize>)> {
-        let (builder, sequences) = (TreeBuilder::new(0), HashMap::new());
-        let mut lookup = Lookup { nodes: 64, sequences, found: Vec::new(), builder };
-        let key = SequenceKey(1);
-        lookup.begin(key, text);
-        let noise = Noise { seed: 0, choice: 0 };
-        let sampler = Sampler::new(SamplingParams::default(), noise, 100).unwrap();
-        let task = DraftTask::new(key, text.to_vec(), sampler, Rule::default());
-        let mut tasks = [DraftTask { room: Room { nodes, depth }, ..task }];
-        lookup.propose(&mut tasks);
-        let tree = &tasks[0].tree;
-        (1..tree.len()).map(|node| (tree.token(node), tree.parent(node))).collect()
-    }
-
-    #[test]
-    fn what_followed_the_last_pair_is_proposed_and_trusted_by_the_common_history() {
-        let text = [1, 2, 3, 4, 5, 6, 7, 8, 1, 2];
-        let chain = |tokens: &[TokenId]| -> Vec<_> {
-            tokens.iter().copied().zip((0..).map(Some)).collect()
-        };
-        assert_eq!(propose(&text, 9, 9), chain(&[3, 4, 5, 6]));
-        let text = [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3];
-        assert_eq!(propose(&text, 9, 9), chain(&[4, 5, 6, 7, 8, 9]));
-        assert_eq!(propose(&text, 9, 2), chain(&[4, 5]));
-        assert_eq!(propose(&text, 3, 9), chain(&[4, 5, 6]));
-        assert_eq!(propose(&[1, 2, 3, 1], 9, 9), []);
-        assert_eq!(propose(&[1], 9, 9), []);
-    }
-
-    #[test]
-    fn longer_histories_come_first_and_the_most_recent_among_equals() {
-        // After 5 1 2 came 11, after 6 1 2 came 12, after 7 1 2 came 13.
-        let text = [5, 1, 2, 11, 6, 1, 2, 12, 7, 1, 2, 13, 0, 1, 2];
-        let children = |text: &[TokenId]| -> Vec<TokenId> {
-            let all = propose(text, 9, 1);
-            all.into_iter().map(|(token, _)| token).collect()
-        };
-        assert_eq!(children(&text), [13, 12, 11]);
-        let text = [5, 1, 2, 11, 6, 1, 2, 12, 7, 1, 2, 13, 5, 1, 2];
-        assert_eq!(children(&text), [11, 13, 12]);
-    }
-}
+mod tests;

@@ -14,17 +14,23 @@ mod lookup;
 mod medusa;
 mod model;
 mod none;
+mod places;
 mod prediction;
+mod recency;
+mod recycle;
 mod scatter;
 mod suffix;
 #[cfg(test)]
 mod verifying;
 
+use std::path::Path;
+
 use foretoken_core::{Accepted, BuildId, DraftTree, Role, Rule, Sampler, TokenId, TreeBuilder};
-use foretoken_model::Target;
+use foretoken_model::{Target, Tokenizer};
 
 pub use choices::Choices;
 pub use lookahead::LookaheadShape;
+pub use lookup::LookupDrafter;
 pub(crate) use medusa::{Guesser, Lists, LoadedHeads};
 pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
 pub use model::ModelDrafter;
@@ -72,8 +78,8 @@ pub struct DraftTask {
     /// is the state that chose the root; empty where none is known, as in the first step of a request, and
     /// where no drafter of the engine wants it.
     pub hidden: Vec<f32>,
-    /// What the target chose behind each node of the verified draft, when [`Drafter::observe`] is called;
-    /// empty where nothing was drafted, and where no drafter of the engine wants it.
+    /// What the target would write behind each node of the verified draft, when [`Drafter::observe`] is
+    /// called; only what a drafter of the engine wants.
     pub choices: Choices,
     /// How the target will choose: drafters that have logits rank by the same scores.
     pub sampler: Sampler,
@@ -146,36 +152,39 @@ pub enum Needs {
     MedusaHeads,
 }
 
-/// What a method sees of the target.
+/// What a method sees of the target besides the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
-    /// Nothing but the text.
-    Text,
-    /// The hidden state too ([`DraftTask::hidden`]).
-    Hidden,
-    /// What would follow each node of its draft ([`DraftTask::choices`]).
-    Choices,
-    /// Hidden state and choices.
-    All,
+pub struct Sight {
+    hidden: bool,
+    choices: bool,
+    likeliest: usize,
 }
 
 impl Sight {
+    /// Nothing but the text.
+    pub const TEXT: Self = Self { hidden: false, choices: false, likeliest: 0 };
+    /// The hidden state ([`DraftTask::hidden`]).
+    pub const HIDDEN: Self = Self { hidden: true, ..Self::TEXT };
+    /// What would follow each node of its draft ([`Choices::get`]).
+    pub const CHOICES: Self = Self { choices: true, ..Self::TEXT };
+
+    /// The `count` likeliest tokens behind each node of its draft ([`Choices::likeliest`]).
+    pub const fn likeliest(count: usize) -> Self {
+        Self { likeliest: count, ..Self::TEXT }
+    }
+
     /// What is to be shown where both are wanted.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Text, sight) | (sight, Self::Text) => sight,
-            (one, other) if one == other => one,
-            _ => Self::All,
+        Self {
+            hidden: self.hidden || other.hidden,
+            choices: self.choices || other.choices,
+            likeliest: self.likeliest.max(other.likeliest),
         }
     }
 
     pub(crate) fn shows_hidden(self) -> bool {
-        matches!(self, Self::Hidden | Self::All)
-    }
-
-    pub(crate) fn shows_choices(self) -> bool {
-        matches!(self, Self::Choices | Self::All)
+        self.hidden
     }
 }
 
@@ -225,6 +234,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) medusa: &'a MedusaOptions,
     /// How wide `lookahead` looks, where the caller chose.
     pub(crate) lookahead: Option<LookaheadShape>,
+    /// An index of a corpus that `suffix` searches, where the caller has one.
+    pub(crate) suffix_corpus: Option<&'a Path>,
+    /// The target's tokenizer.
+    pub(crate) tokenizer: &'a Tokenizer,
     /// Tokens that end a text.
     pub(crate) eos: &'a [TokenId],
     /// What a pass of the target costs, where it was measured.
@@ -261,6 +274,7 @@ pub const DRAFTERS: &[DrafterInfo] = &[
     medusa::INFO,
     lookahead::INFO,
     jacobi::INFO,
+    recycle::INFO,
 ];
 
 /// Hangs what may follow the root below it as a chain of candidates, as far as there is room. Tokens that

@@ -9,7 +9,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     summary: "no draft: plain decoding, one token per pass",
     source: "-",
     needs: Needs::Nothing,
-    sight: Sight::Text,
+    sight: Sight::TEXT,
     nodes: 0,
     build: |_| Ok(Built::new(Silent, 0)),
 };

@@ -2,7 +2,7 @@
 
 use foretoken_core::{NodeId, Rows, Step, TokenId, Verifier};
 
-use super::DraftTask;
+use super::{DraftTask, Sight};
 
 struct AllRows(Vec<Vec<f32>>);
 
@@ -25,7 +25,8 @@ pub(super) fn verify(task: &mut DraftTask, logits: impl Fn(&[TokenId]) -> Vec<f3
     let position = task.position();
     let step = Step { tree: &task.tree, rows: &rows, position, index: task.step };
     Verifier::new().verify(task.rule, &step, &mut task.sampler, &mut task.accepted);
-    task.choices.choose(&step, task.rule, &mut task.sampler);
+    let sight = Sight::CHOICES.and(Sight::likeliest(8));
+    task.choices.read(sight, &step, task.rule, &mut task.sampler);
     for &token in task.accepted.tokens() {
         task.text.push(token);
         task.sampler.commit(token);

@@ -122,11 +122,16 @@ fn an_end_of_text_inside_a_guess_ends_the_text_there() {
     assert!(cut > 0, "a guess holds an end of the text");
 }
 
-/// A verified draft with what was shown of it: the text before the step, and per node its tokens below the
-/// root, its role and the choice.
-type Seen = (Vec<TokenId>, Vec<(Vec<TokenId>, Role, Option<TokenId>)>);
+/// A node of a verified draft: its tokens below the root, its role, and what was shown of it.
+struct Node {
+    below: Vec<TokenId>,
+    role: Role,
+    choice: Option<TokenId>,
+    likeliest: Vec<TokenId>,
+}
 
-fn see(task: &DraftTask) -> Option<Seen> {
+/// The text before a step and the nodes of its draft.
+fn see(task: &DraftTask) -> Option<(Vec<TokenId>, Vec<Node>)> {
     let DraftTask { tree, text, accepted, choices, .. } = task;
     if tree.len() == 1 {
         assert_eq!(choices.get(0), None, "nothing is chosen where nothing is drafted");
@@ -135,8 +140,12 @@ fn see(task: &DraftTask) -> Option<Seen> {
     let mut path = Vec::new();
     let nodes = (0..tree.len()).map(|node| {
         tree.path(node, &mut path);
-        let below = path[1..].iter().map(|&node| tree.token(node)).collect();
-        (below, tree.role(node), choices.get(node))
+        Node {
+            below: path[1..].iter().map(|&node| tree.token(node)).collect(),
+            role: tree.role(node),
+            choice: choices.get(node),
+            likeliest: choices.likeliest(node).to_vec(),
+        }
     });
     let before = text[..text.len() - accepted.tokens().len()].to_vec();
     Some((before, nodes.collect()))
@@ -146,25 +155,32 @@ fn see(task: &DraftTask) -> Option<Seen> {
 fn every_node_shows_what_plain_decoding_writes_behind_it() {
     let tiny = Tiny::new("llama-gqa");
     let mut plain = Plain::new(&tiny.source(), Domain::F32);
-    let mut probes = 0;
-    for sampling in samplings() {
-        let options = drafting(&tiny, Domain::F32, "lookahead");
+    let (mut probes, mut ranked) = (0, Vec::new());
+    for (drafter, sampling) in samplings().iter().flat_map(|s| [("lookahead", s), ("recycle", s)]) {
+        let options = drafting(&tiny, Domain::F32, drafter);
         let (mut bench, seen) = Bench::new(options).watched(see);
-        let request = request(prompt(30, 2), &sampling, 12);
+        let request = request(prompt(30, 2), sampling, 12);
         let noise = Noise { seed: request.seed.unwrap(), choice: request.choice };
         bench.run(vec![request.clone()], 0).remove(0).unwrap();
         for (before, nodes) in seen.lock().unwrap().iter().step_by(3) {
             let mut sampler = Sampler::new(sampling.clone(), noise, VOCAB).unwrap();
             sampler.prompt(&request.prompt);
             before[request.prompt.len()..].iter().for_each(|&token| sampler.commit(token));
-            for (below, role, choice) in nodes {
+            for Node { below, role, choice, likeliest } in nodes {
                 let text = [&before[..], below].concat();
                 let row = plain.teacher(&text).pop().unwrap();
+                if drafter == "recycle" {
+                    sampler.likeliest(&row, below, 8, &mut ranked).unwrap();
+                    let expected: Vec<_> = ranked.iter().map(|best| best.token).collect();
+                    assert_eq!((choice, likeliest), (&None, &expected), "behind {below:?}");
+                    continue;
+                }
                 let written = sampler.draw(&row, below, text.len() as u32).ok();
-                assert_eq!(*choice, written, "behind {below:?}");
+                assert_eq!((*choice, likeliest), (written, &vec![]), "behind {below:?}");
                 probes += usize::from(*role == Role::Probe);
             }
         }
     }
     assert!(probes > 100, "{probes} probes were compared");
+    assert_eq!(ranked.len(), 8, "so many were compared");
 }

@@ -44,7 +44,7 @@ fn known(
     let mut bench = Bench::new(options);
     bench.engine = bench
         .engine
-        .with_sight(Sight::Hidden)
+        .with_sight(Sight::HIDDEN)
         .with_drafters("known", |lookup| merge(Box::new(drafter), lookup));
     let completions = bench.check(jobs, usize::from(together > 1));
     let seen = bench.log.lock().unwrap().coverage;

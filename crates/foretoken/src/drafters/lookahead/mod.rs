@@ -28,7 +28,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     summary: "n-grams that the target makes on the side, verified where they fit",
     source: "Lookahead decoding (Fu et al. 2024)",
     needs: Needs::Nothing,
-    sight: Sight::Choices,
+    sight: Sight::CHOICES,
     nodes: LookaheadShape::MOST,
     build: |Parts { lookahead, tokens, cost, eos, .. }| {
         let shape = lookahead.unwrap_or_else(|| LookaheadShape::affordable(cost));

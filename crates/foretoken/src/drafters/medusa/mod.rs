@@ -32,7 +32,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     summary: "heads on the target's own hidden state guess a tree of tokens",
     source: "Medusa (Cai et al. 2024)",
     needs: Needs::MedusaHeads,
-    sight: Sight::Hidden,
+    sight: Sight::HIDDEN,
     nodes: 63,
     build,
 };

@@ -28,7 +28,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     summary: "a smaller model of the same vocabulary drafts a chain or a tree",
     source: "Leviathan et al. 2023; Chen et al. 2023; EAGLE-2 (Li et al. 2024) for the tree's shape",
     needs: Needs::DraftModel,
-    sight: Sight::Text,
+    sight: Sight::TEXT,
     nodes: 8,
     build,
 };

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 
 use foretoken_core::TokenId;
 
+use crate::drafters::places::Place;
+
 /// Longest common history that is told apart.
 pub(super) const LONGEST: usize = 64;
 /// Stands between two texts; no vocabulary has it.
@@ -48,15 +50,6 @@ struct State {
     target: u32,
     /// Where in `lists` the other edges begin.
     others: u32,
-}
-
-/// An earlier place where the end of the text stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Index of the token after it.
-    pub(super) next: usize,
-    /// Tokens that are known to agree, at most [`LONGEST`] and never of two texts.
-    pub(super) agreeing: usize,
 }
 
 impl Automaton {
@@ -123,7 +116,8 @@ impl Automaton {
         self.start = start;
     }
 
-    /// Recent places of the text's end, the longest common history first.
+    /// Recent places of the text's end, the longest common history first. As many tokens agree as are
+    /// known to, at most [`LONGEST`] and never of two texts.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> + '_ {
         let most = LONGEST.min(self.newest().len());
         self.repeated().map(move |id| {
@@ -132,10 +126,11 @@ impl Automaton {
         })
     }
 
-    /// What followed a place, as long as its text goes; where that is the newest text, what is expected
-    /// to follow is what was copied already.
-    pub(super) fn follow_up(&self, place: Place) -> impl Iterator<Item = TokenId> + '_ {
-        self.tokens[place.next..].iter().copied().cycle().take_while(|&token| token != BREAK)
+    /// The token so many tokens behind a place, as far as its text goes; where that is the newest text,
+    /// what is expected to follow is what was copied already.
+    pub(super) fn follow_up(&self, place: Place, depth: usize) -> Option<TokenId> {
+        let period = self.tokens.len() - place.next;
+        Some(self.tokens[place.next + depth % period]).filter(|&token| token != BREAK)
     }
 
     /// States of the ends of the text that also stand earlier, the longest first.
@@ -335,12 +330,15 @@ mod tests {
         let one = automaton(&[vec![1, 2, 3], vec![9, 1, 2]]);
         let place = one.places().next().unwrap();
         assert_eq!(place, Place { next: 2, agreeing: 2 });
-        assert_eq!(one.follow_up(place).collect::<Vec<_>>(), [3]);
+        let follow_up = |automaton: &Automaton, place, depths| {
+            (0..depths).map_while(|depth| automaton.follow_up(place, depth)).collect::<Vec<_>>()
+        };
+        assert_eq!(follow_up(&one, place, 5), [3]);
         // The break is a token like any other, but never one of an agreeing run.
         let places: Vec<_> = automaton(&[vec![5], vec![5], vec![5]]).places().collect();
         assert!(places.iter().all(|place| place.agreeing == 1), "{places:?}");
         let repeating = automaton(&[vec![1, 2, 3, 1]]);
-        let follow_up = repeating.follow_up(Place { next: 1, agreeing: 1 });
-        assert_eq!(follow_up.take(5).collect::<Vec<_>>(), [2, 3, 1, 2, 3]);
+        let place = Place { next: 1, agreeing: 1 };
+        assert_eq!(follow_up(&repeating, place, 5), [2, 3, 1, 2, 3]);
     }
 }

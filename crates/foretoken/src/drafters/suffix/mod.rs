@@ -4,28 +4,33 @@
 //! A suffix automaton per sequence key finds the place with the longest common history, however far
 //! back, and shorter histories that stood at other places more recently; their continuations are
 //! merged into one tree, the longer the history the deeper. A key's texts are shown to no other key.
+//! Beside them a static corpus may be searched, which all keys share.
 
 mod automaton;
+mod corpus;
 
 use std::collections::HashMap;
 
 use automaton::{Automaton, LONGEST};
 use foretoken_core::{TokenId, TreeBuilder};
+use foretoken_model::CorpusIndex;
 
+use super::places::{Merger, Place};
 use super::{
     Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, Room, SequenceKey, Sight,
-    hang_chain,
 };
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "suffix",
     summary: "what followed the longest repeated end of the text, also in the session's earlier texts",
-    source: "SAM decoding (Hu et al. 2024); SuffixDecoding (Oliaro et al. 2024)",
+    source: "SAM decoding (Hu et al. 2024); SuffixDecoding (Oliaro et al. 2024); REST (He et al. 2024)",
     needs: Needs::Nothing,
-    sight: Sight::Text,
+    sight: Sight::TEXT,
     nodes: 16,
-    build: |Parts { ceilings: Ceilings { nodes, .. }, .. }| {
-        Ok(Built::new(SuffixDrafter::new(nodes, CAPACITY), nodes))
+    build: |Parts { ceilings: Ceilings { nodes, .. }, suffix_corpus, tokenizer, vocab, .. }| {
+        let open = |file| CorpusIndex::open(file, tokenizer, vocab);
+        let corpus = suffix_corpus.map(open).transpose()?;
+        Ok(Built::new(SuffixDrafter { corpus, ..SuffixDrafter::new(nodes, CAPACITY) }, nodes))
     },
 };
 
@@ -35,8 +40,6 @@ const CAPACITY: usize = 1 << 20;
 const SHORTEST: usize = 2;
 /// Places whose continuations are merged.
 const BRANCHES: usize = 4;
-/// Tokens drafted per token of common history.
-const TRUST: usize = 2;
 
 /// The drafter `suffix`.
 pub struct SuffixDrafter {
@@ -45,6 +48,11 @@ pub struct SuffixDrafter {
     /// Most tokens kept per key.
     capacity: usize,
     stores: HashMap<SequenceKey, Store>,
+    /// What is searched besides.
+    corpus: Option<CorpusIndex>,
+    /// What it has to say.
+    quoted: Vec<Place>,
+    merger: Merger,
     builder: TreeBuilder,
 }
 
@@ -85,26 +93,47 @@ impl SuffixDrafter {
     pub fn new(nodes: usize, capacity: usize) -> Self {
         // Twice as many states must have an index of 32 bits.
         let capacity = capacity.min(1_000_000_000);
-        Self { nodes, capacity, stores: HashMap::new(), builder: TreeBuilder::new(0) }
+        Self {
+            nodes,
+            capacity,
+            stores: HashMap::new(),
+            corpus: None,
+            quoted: Vec::new(),
+            merger: Merger::default(),
+            builder: TreeBuilder::new(0),
+        }
+    }
+
+    /// The same with a corpus to search besides.
+    #[must_use]
+    pub fn with_corpus(self, corpus: CorpusIndex) -> Self {
+        Self { corpus: Some(corpus), ..self }
     }
 
     /// Merges what followed the best places into the task's tree.
-    fn fill(builder: &mut TreeBuilder, nodes: usize, store: &Store, task: &mut DraftTask) {
-        let Some(&root) = task.text.last() else { return };
-        let nodes = task.room.nodes.min(nodes);
-        builder.reset(root);
-        let (mut branches, mut before) = (0, None);
-        for place in store.automaton.places() {
-            if place.agreeing < SHORTEST || branches == BRANCHES {
-                break;
+    fn fill(&mut self, task: &mut DraftTask) {
+        let Self { nodes, stores, corpus, quoted, merger, builder, .. } = self;
+        let Some(Store { automaton, .. }) = stores.get(&task.key) else { return };
+        let room = Room { nodes: task.room.nodes.min(*nodes), ..task.room };
+        builder.reset(task.tree.token(0));
+        quoted.clear();
+        quoted.extend(corpus.iter().flat_map(|corpus| corpus::places(corpus, &task.text)));
+        let own = || automaton.places().take_while(|place| place.agreeing >= SHORTEST);
+        let agreeing = |place: Option<Place>| place.map_or(0, |place| place.agreeing);
+        let quotes = agreeing(quoted.first().copied()) > agreeing(own().next());
+        for quote in [quotes, !quotes] {
+            if let Some(corpus) = corpus.as_ref().filter(|_| quote) {
+                merger.merge(quoted.iter().copied(), room, builder, |place, depth| {
+                    corpus.token(place.next + depth)
+                });
+            } else if !quote {
+                // Ends of several lengths often stood last at the same place.
+                let mut before = None;
+                let apart = |place: &Place| before.replace(place.next) != Some(place.next);
+                let places = own().filter(apart).take(BRANCHES);
+                merger
+                    .merge(places, room, builder, |place, depth| automaton.follow_up(place, depth));
             }
-            // Ends of several lengths often stood last at the same place.
-            if before.replace(place.next) == Some(place.next) {
-                continue;
-            }
-            branches += 1;
-            let room = Room { nodes, depth: task.room.depth.min(place.agreeing * TRUST) };
-            hang_chain(builder, room, store.automaton.follow_up(place));
         }
         builder.freeze(&mut task.tree);
     }
@@ -120,7 +149,7 @@ impl Drafter for SuffixDrafter {
         for task in tasks.iter_mut().filter(|task| task.room.fits_a_node()) {
             let Some(store) = self.stores.get_mut(&task.key) else { continue };
             store.learn(&task.text, self.capacity);
-            Self::fill(&mut self.builder, self.nodes, store, task);
+            self.fill(task);
         }
     }
 

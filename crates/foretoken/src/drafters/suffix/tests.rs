@@ -179,3 +179,56 @@ fn a_file_with_a_tenth_of_its_lines_changed_is_copied_around_the_changes() {
     // Nothing, one token and a whole draft.
     assert!([0, 1, 16].iter().all(|&count| accepted_in_steps[count] > 0), "{accepted_in_steps:?}");
 }
+
+/// An index of documents whose tokens are below 100.
+fn corpus(folder: &std::path::Path, documents: &[&[TokenId]]) -> CorpusIndex {
+    let letters: Vec<_> = ('\u{C0}'..).take(100).map(String::from).collect();
+    let vocab: HashMap<_, _> = letters.iter().zip(0..).collect();
+    let json = serde_json::json!({ "model": { "type": "BPE", "vocab": vocab, "merges": [] } });
+    let tokenizer = foretoken_model::Tokenizer::from_json(json.to_string().as_bytes(), None);
+    let (tokenizer, file) = (tokenizer.unwrap(), folder.join("corpus.index"));
+    CorpusIndex::write(&file, documents.iter().copied(), &tokenizer, 100, &mut |_| {}).unwrap();
+    CorpusIndex::open(&file, &tokenizer, 100).unwrap()
+}
+
+/// What each of two keys is told after a text with a corpus of these documents.
+fn with_corpus(documents: &[&[TokenId]], text: &[TokenId], room: Room) -> Vec<(TokenId, usize)> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut suffix = SuffixDrafter::new(20, 1000).with_corpus(corpus(folder.path(), documents));
+    let [one, two] = [1, 2].map(|key| {
+        suffix.begin(SequenceKey(key), text);
+        propose(&mut suffix, SequenceKey(key), text, room)
+    });
+    assert_eq!(one, two, "all share the corpus");
+    one
+}
+
+#[test]
+fn a_corpus_says_what_followed_the_longest_end_most_often_within_its_documents() {
+    let documents: [&[_]; 4] = [&[9, 1, 2, 3], &[8, 1, 2, 4, 5], &[7, 1, 2, 4], &[1, 2]];
+    assert_eq!(with_corpus(&documents, &[6, 1, 2], WIDE), [(4, 0), (5, 1), (3, 0)]);
+    assert_eq!(with_corpus(&documents, &[9, 1, 2], WIDE), [(3, 0)], "a longer end");
+    assert_eq!(with_corpus(&documents, &[6, 1, 2], Room { nodes: 1, depth: 9 }), [(4, 0)]);
+    // One token is too little, also where it is the whole text; documents do not run into one another.
+    assert_eq!(with_corpus(&documents, &[6, 2], WIDE), []);
+    assert_eq!(with_corpus(&documents, &[2], WIDE), []);
+    assert_eq!(with_corpus(&documents, &[], WIDE), []);
+    assert_eq!(with_corpus(&documents, &[5, 7], WIDE), []);
+}
+
+#[test]
+fn a_match_in_the_corpus_comes_first_where_it_is_longer_by_more_than_its_discount() {
+    let long: Vec<TokenId> = (10..30).chain([50, 51, 52, 53, 54, 55, 56]).collect();
+    // The end of the text stands in it twice over: `agreeing` tokens followed by 60, and in the corpus.
+    let own = |agreeing: usize, shared: usize| {
+        let end = &long[20 - shared..20];
+        let known = [&end[shared - agreeing..], &[60, 61, 62, 63, 64, 65, 66][..]].concat();
+        let text = [&known, &[0][..], end].concat();
+        with_corpus(&[&long], &text, Room { nodes: 99, depth: 1 })
+    };
+    assert_eq!(own(2, 8), [(50, 0), (60, 0)]);
+    assert_eq!(own(3, 8), [(60, 0), (50, 0)], "8 less 5 is no more than 3");
+    // No more than 16 tokens of the corpus are told apart: 11 by their discount.
+    assert_eq!(own(10, 20), [(50, 0), (60, 0)]);
+    assert_eq!(own(11, 20), [(60, 0), (50, 0)]);
+}

@@ -1,0 +1,87 @@
+//! `foretoken index`: a corpus as a file that `suffix` searches.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use foretoken::{Checkpoint, CorpusIndex, OpenOptions, UnknownKeys};
+use foretoken_train::data::{Corpus, Encoder};
+use foretoken_train::{Compute, CpuOptions, Precision, default_threads};
+use serde_json::json;
+
+use crate::error::Error;
+use crate::progress::Bar;
+use crate::{demo, engine, output};
+
+const AFTER_HELP: &str = "\
+The index serves models with the tokenizer of MODEL; it takes 8 bytes of disk per token, and 24 of
+memory while it is made. Every text that is drafted with it may be shown any part of it.
+
+Examples:
+  foretoken index corpus/ -o corpus.index
+  foretoken index notes.jsonl -o notes.index ./Qwen3-4B
+  foretoken generate -p 'Once upon' --drafter suffix --suffix-corpus corpus.index";
+
+/// Flags of `index`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// File of JSON lines (`text`, `messages`, `conversations` or `tokens`), plain or .gz, or a folder of
+    /// such files
+    corpus: PathBuf,
+
+    /// Model whose tokenizer and chat template are used: folder, .gguf file, hub id in the local cache, or
+    /// `demo`
+    #[arg(default_value = demo::NAME, env = "FORETOKEN_MODEL")]
+    model: String,
+
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Print one JSON object
+    #[arg(long, help_heading = "Output options")]
+    json: bool,
+}
+
+/// Makes the index.
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    let started = Instant::now();
+    let source = engine::resolve(&args.model)?;
+    // Nothing is computed, so what the family does not know changes nothing.
+    let options = OpenOptions { unknown_keys: UnknownKeys::Warn };
+    let checkpoint = Checkpoint::open(&source, &options)?;
+    let options = CpuOptions { threads: default_threads(), isa: None };
+    let compute = Compute::new(options, Precision::F32);
+    let corpus = Corpus::read(&compute, &Encoder::of(&checkpoint)?, &[args.corpus.clone()])?;
+    if corpus.skipped().count > 0 {
+        output::warn(&corpus.skipped().to_string());
+    }
+    let read = started.elapsed();
+    output::note(&format!("{} documents with {} tokens", corpus.len(), corpus.tokens()));
+    let (tokenizer, vocab) = (source.tokenizer()?, checkpoint.spec().vocab);
+    let mut bar = Bar::new("sorting");
+    let name = args.corpus.display().to_string();
+    let documents = (0..corpus.len()).map(|index| corpus.document(index).0);
+    let written = CorpusIndex::write(&args.output, documents, &tokenizer, vocab, &mut |done| {
+        bar.update(&name, done, CorpusIndex::ROUNDS);
+    });
+    bar.clear();
+    written?;
+    let bytes = fs::metadata(&args.output).map_err(|cause| Error::read(&args.output, cause))?.len();
+    if !args.json {
+        let (file, megabytes) = (args.output.display(), bytes as f64 / 1e6);
+        let seconds = started.elapsed().as_secs_f64();
+        return output::print(&format!("{file}: {megabytes:.1} MB in {seconds:.1} s\n"));
+    }
+    output::print_json(&json!({
+        "model": checkpoint.name(),
+        "file": args.output,
+        "bytes": bytes,
+        "documents": corpus.len(),
+        "tokens": corpus.tokens(),
+        "skipped_lines": corpus.skipped().count,
+        "read_seconds": read.as_secs_f64(),
+        "seconds": started.elapsed().as_secs_f64(),
+    }))
+}

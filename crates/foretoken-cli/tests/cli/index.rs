@@ -1,0 +1,75 @@
+//! An index of a corpus: made by the command, searched by `suffix`, refused where it does not belong.
+
+use std::fs;
+use std::path::Path;
+
+use super::{foretoken, json, refusal};
+
+/// A corpus of a line that is none and of texts of the built-in model.
+fn write_corpus(folder: &Path) -> (String, String) {
+    let text = |prompt| {
+        let made = json(&["generate", "-p", prompt, "--max-tokens", "60", "--json"]);
+        format!("{prompt}{}", made["text"].as_str().expect("a text"))
+    };
+    let lines = ["Once upon a time", "def add(a, b):"]
+        .map(|prompt| serde_json::json!({ "text": text(prompt) }).to_string());
+    let (corpus, index) = (folder.join("corpus.jsonl"), folder.join("corpus.index"));
+    fs::write(&corpus, format!("{}\nno JSON\n{}\n", lines[0], lines[1])).expect("the corpus");
+    (corpus.display().to_string(), index.display().to_string())
+}
+
+#[test]
+fn a_corpus_is_indexed_and_drafts_its_own_texts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (corpus, index) = write_corpus(folder.path());
+    let made = json(&["index", &corpus, "-o", &index, "--json"]);
+    assert_eq!((&made["documents"], &made["skipped_lines"]), (&2.into(), &1.into()), "{made}");
+    let (tokens, bytes) = (made["tokens"].as_u64(), made["bytes"].as_u64());
+    // A separator behind each document, and a header.
+    assert_eq!(bytes, tokens.map(|tokens| 32 + 8 * (tokens + 2)), "{made}");
+    assert_eq!(bytes, fs::metadata(&index).ok().map(|file| file.len()));
+    let plain = foretoken(&["index", &corpus, "-o", &index]);
+    assert!(plain.stdout.starts_with(&format!("{index}: 0.0 MB in ")), "{}", plain.stdout);
+    assert!(plain.stderr.contains("2 documents with"), "{}", plain.stderr);
+    let prompt = ["generate", "-p", "Once upon a time", "--max-tokens", "40", "--json"];
+    for sampling in [&[][..], &["--temperature", "0.9", "--seed", "3"]] {
+        let run = |more: &[&str]| json(&[&prompt, sampling, more].concat());
+        let plain = run(&["--drafter", "none"]);
+        let alone = run(&["--drafter", "suffix"]);
+        let quoting = run(&["--drafter", "suffix", "--suffix-corpus", &index]);
+        assert_eq!(plain["tokens"], quoting["tokens"]);
+        assert_eq!(plain["tokens"], alone["tokens"]);
+        let accepted = |run: &serde_json::Value| run["stats"]["accepted"].as_u64();
+        assert!(accepted(&quoting) > accepted(&alone), "{quoting}");
+    }
+}
+
+#[test]
+fn what_is_no_corpus_or_no_index_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (corpus, index) = write_corpus(folder.path());
+    let cut = folder.path().join("cut.index").display().to_string();
+    assert_eq!(foretoken(&["index", &corpus, "-o", &index]).code, Some(0));
+    let whole = fs::read(&index).expect("the index");
+    fs::write(&cut, &whole[..whole.len() - 4]).expect("a part of it");
+    let generate = |index| {
+        let flags = ["generate", "--tokens", "1", "--max-tokens", "2"];
+        refusal(&[&flags[..], &["--drafter", "suffix", "--suffix-corpus", index]].concat())
+    };
+    let cases = [
+        refusal(&["index", "nowhere.jsonl", "-o", &index]),
+        refusal(&["index", "docs", "-o", &index]),
+        refusal(&["index", "docs/suffix.md", "-o", &index]),
+        refusal(&["index", &corpus, "nowhere", "-o", &index]),
+        refusal(&["index", &corpus]),
+        generate("nowhere.index"),
+        generate("docs/suffix.md"),
+    ];
+    let written = foretoken(&["index", &corpus, "-o", "/no/such/folder/x"]);
+    let last = written.stderr.lines().last().unwrap_or_default().to_owned();
+    let shown = [&cases[..], &[last]].concat().join("\n");
+    let folder = folder.path().display().to_string();
+    insta::assert_snapshot!(shown.replace(&folder, "FOLDER"), @"");
+    let cut_short = generate(&cut);
+    assert!(cut_short.contains("cut.index") && cut_short.contains("header asks"), "{cut_short}");
+}
