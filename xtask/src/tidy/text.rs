@@ -24,8 +24,10 @@ const HOSTS: &[&str] = &[
     "huggingface.co",
     "keepachangelog.com",
     "localhost",
+    "platform.openai.com",
     "semver.org",
     "www.apache.org",
+    "www.w3.org",
 ];
 
 /// Files whose contents are vocabulary or come from the package registry, not prose of ours.
