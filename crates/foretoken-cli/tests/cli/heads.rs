@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::{foretoken, json, refusal};
 
 /// Arguments of a training of seconds, with text that repeats itself.
@@ -42,7 +44,7 @@ fn heads_are_trained_and_gone_on_with() {
     assert!(config.contains("\"medusa_num_heads\": 2"), "{config}");
     let from = out.display().to_string();
     let second = json(&words(&arguments(folder.path(), "more", &["--from", &from, "--json"])));
-    let loss = |object: &serde_json::Value| object["loss"].as_f64().expect("a loss");
+    let loss = |object: &Value| object["loss"].as_f64().expect("a loss");
     assert!(loss(&second) < loss(&first), "{second} behind {first}");
 }
 
@@ -82,19 +84,83 @@ fn a_model_and_its_heads_are_one_folder() {
     assert!(measured("base perplexity") > 1.0 && measured("base KL") > 0.0, "{made}");
     let both = folder.path().join("both").display().to_string();
     let generate = ["generate", &both, "-p", "The cat", "--max-tokens", "12", "--temperature", "0"];
-    let generate = |more: &[&str]| {
-        let made = foretoken(&[&generate[..], more].concat());
-        assert_eq!(made.code, Some(0), "{}", made.stderr);
-        made.stdout
-    };
-    let drafted = generate(&["--drafter", "medusa", "--medusa-heads", &both]);
-    assert_eq!(drafted, generate(&["--drafter", "none"]));
+    let generate = |more: &[&str]| json(&[&generate[..], more, &["--json"]].concat());
+    let tree = ["--drafter", "medusa", "--medusa-heads", &both, "--medusa-choices", "auto:8"];
+    let drafted = generate(&tree);
+    assert!(drafted["stats"]["drafted"].as_u64() > Some(0), "{drafted}");
+    assert_eq!(drafted["tokens"], generate(&["--drafter", "none"])["tokens"]);
 
     // Another method's checkpoint is another run's.
     let other = foretoken(&words(&arguments(folder.path(), "both", &["--heads", "2"])));
     let last = other.stderr.lines().last().unwrap_or_default();
     assert_eq!(other.code, Some(1));
     assert!(last.contains("its method is medusa-2, not medusa; "), "{last}");
+}
+
+/// A file of two prompts.
+fn prompts(folder: &Path) -> String {
+    let file = folder.join("prompts.txt");
+    fs::write(&file, "The cat number 3 sat\nThe cat number 8\n").expect("the prompts");
+    file.display().to_string()
+}
+
+/// What `inspect` says that heads were measured at.
+fn measured(heads: &str) -> Value {
+    let said = json(&["inspect", "demo-draft", "--medusa-heads", heads, "--json"]);
+    said["medusa_heads"]["calibration"].clone()
+}
+
+#[test]
+fn heads_are_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let prompts = prompts(folder.path());
+    let made = arguments(folder.path(), "out", &["--heads", "2", "--calibrate", &prompts]);
+    let run = foretoken(&words(&made));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let heads = folder.path().join("out").display().to_string();
+    let temperatures = |measured: &Value| -> Vec<f64> {
+        let each = measured.as_array().expect("measurements").iter();
+        each.map(|each| each["temperature"].as_f64().expect("a temperature")).collect()
+    };
+    assert_eq!(temperatures(&measured(&heads)), [0.0, 0.8]);
+    for temperature in ["temperature 0: ", "temperature 0.8: "] {
+        assert!(run.stderr.lines().any(|line| line.starts_with(temperature)), "{}", run.stderr);
+    }
+
+    let line = ["train", "calibrate", "demo-draft", "--medusa-heads", &heads, "--prompts", &prompts];
+    let line = [&line[..], &["--max-tokens", "24", "--threads", "1"]].concat();
+    let printed = json(&[&line[..], &["--temperature", "0.5,0", "--seed", "3", "--json"]].concat());
+    assert_eq!(printed["text"], "prompts.txt");
+    assert_eq!(temperatures(&printed["measurements"]), [0.5, 0.0]);
+    for measured in printed["measurements"].as_array().expect("measurements") {
+        let ranks = measured["ranks"].as_array().expect("heads");
+        let of_head = |head: &Value| head.as_array().expect("ranks").iter().map(Value::as_f64).sum();
+        let right: Vec<Option<f64>> = ranks.iter().map(of_head).collect();
+        assert_eq!(right.len(), 2, "{measured}");
+        assert!(right.iter().all(|sum| sum.is_some_and(|sum| (0.0..=1.0).contains(&sum))));
+    }
+    // What was printed is what was written.
+    let written = measured(&heads);
+    assert_eq!(temperatures(&written), [0.5, 0.0]);
+    for (written, printed) in written.as_array().into_iter().flatten().zip(
+        printed["measurements"].as_array().into_iter().flatten(),
+    ) {
+        assert!(written["positions"].as_u64() > Some(0), "{written}");
+        assert_eq!(written["positions"], printed["positions"]);
+    }
+
+    let refused = |more: &[&str]| refusal(&[&line[..], more].concat());
+    assert_eq!(
+        refused(&["--temperature", "0,-1"]),
+        "2 error: --temperature: temperature is -1; it must be 0 (greedy) or a finite number of at least 0.000001"
+    );
+    let nowhere = |flag: &str| {
+        let at = line.iter().position(|word| *word == flag).expect("it is there");
+        refusal(&[&line[..=at], &["nowhere"], &line[at + 2..]].concat())
+    };
+    assert!(nowhere("--medusa-heads").starts_with("1 error: --medusa-heads: "));
+    assert!(nowhere("--prompts").starts_with("1 error: cannot read `nowhere`: "));
+    assert_eq!(measured(&heads), written, "a refusal writes nothing");
 }
 
 #[test]

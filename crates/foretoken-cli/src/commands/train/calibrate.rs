@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use foretoken::{
     CalibrationOptions, Checkpoint, EngineOptions, MedusaCalibration, MedusaMeasurement,
-    MedusaSource, ModelSource, OpenOptions, calibrate_medusa,
+    MedusaSource, ModelSource, OpenOptions, SamplingParams, calibrate_medusa,
 };
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ const TOGETHER: usize = 16;
 
 /// Flags of `train calibrate`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, allow_negative_numbers = true)]
 pub(super) struct Args {
     /// The model the heads are for
     #[arg(default_value = crate::demo::NAME)]
@@ -79,6 +79,9 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     let source = engine::resolve(&args.model)?;
     let heads = medusa_heads(&args.medusa_heads)?;
     let TextArgs { temperature: temperatures, max_tokens, seed } = args.texts;
+    for &temperature in &temperatures {
+        SamplingParams { temperature, ..<_>::default() }.validate(usize::MAX)?;
+    }
     let prompts = tokens(&args.prompts, &source)?;
     let text = args.prompts.name();
     let tokens = max_tokens.get();
