@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{foretoken, json, refusal};
+use super::{foretoken, foretoken_with, json, refusal};
 
 /// Arguments of a training of seconds, with text that repeats itself.
 fn arguments(folder: &Path, out: &str, more: &[&str]) -> Vec<String> {
@@ -127,27 +127,29 @@ fn heads_are_measured() {
         assert!(run.stderr.lines().any(|line| line.starts_with(temperature)), "{}", run.stderr);
     }
 
-    let line = ["train", "calibrate", "demo-draft", "--medusa-heads", &heads, "--prompts", &prompts];
+    let line =
+        ["train", "calibrate", "demo-draft", "--medusa-heads", &heads, "--prompts", &prompts];
     let line = [&line[..], &["--max-tokens", "24", "--threads", "1"]].concat();
     let printed = json(&[&line[..], &["--temperature", "0.5,0", "--seed", "3", "--json"]].concat());
     assert_eq!(printed["text"], "prompts.txt");
     assert_eq!(temperatures(&printed["measurements"]), [0.5, 0.0]);
     for measured in printed["measurements"].as_array().expect("measurements") {
         let ranks = measured["ranks"].as_array().expect("heads");
-        let of_head = |head: &Value| head.as_array().expect("ranks").iter().map(Value::as_f64).sum();
+        let of_head =
+            |head: &Value| head.as_array().expect("ranks").iter().map(Value::as_f64).sum();
         let right: Vec<Option<f64>> = ranks.iter().map(of_head).collect();
         assert_eq!(right.len(), 2, "{measured}");
         assert!(right.iter().all(|sum| sum.is_some_and(|sum| (0.0..=1.0).contains(&sum))));
     }
     // What was printed is what was written.
     let written = measured(&heads);
+    let positions = |measured: &Value| -> Vec<u64> {
+        let each = measured.as_array().expect("measurements").iter();
+        each.map(|each| each["positions"].as_u64().expect("a number")).collect()
+    };
     assert_eq!(temperatures(&written), [0.5, 0.0]);
-    for (written, printed) in written.as_array().into_iter().flatten().zip(
-        printed["measurements"].as_array().into_iter().flatten(),
-    ) {
-        assert!(written["positions"].as_u64() > Some(0), "{written}");
-        assert_eq!(written["positions"], printed["positions"]);
-    }
+    assert_eq!(positions(&written), positions(&printed["measurements"]));
+    assert!(positions(&written).iter().all(|count| *count > 0), "{written}");
 
     let refused = |more: &[&str]| refusal(&[&line[..], more].concat());
     assert_eq!(
@@ -161,6 +163,78 @@ fn heads_are_measured() {
     assert!(nowhere("--medusa-heads").starts_with("1 error: --medusa-heads: "));
     assert!(nowhere("--prompts").starts_with("1 error: cannot read `nowhere`: "));
     assert_eq!(measured(&heads), written, "a refusal writes nothing");
+}
+
+#[test]
+fn prompts_of_a_measurement_are_read_as_its_options_say() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let more = ["--heads", "1", "--calibrate"];
+    let trained = |prompts: &str, lines: &str| {
+        let file = folder.path().join(prompts);
+        fs::write(&file, lines).expect("the prompts");
+        foretoken(&words(&arguments(
+            folder.path(),
+            "out",
+            &[&more[..], &[&file.display().to_string()]].concat(),
+        )))
+    };
+    let out = folder.path().join("out");
+    let talk = "{\"messages\": [{\"role\": \"user\", \"content\": \"Tell me a story.\"}]}\n";
+    let bad = trained("bad.jsonl", "{\"text\": \"The cat\"}\n{}\n");
+    assert_eq!(bad.code, Some(1), "{}", bad.stderr);
+    let last = bad.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("bad.jsonl` line 2: no prompt; "), "{last}");
+    assert!(!out.join("checkpoint").exists(), "prompts are read before anything is trained");
+    let made = trained("talk.jsonl", talk);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    assert!(out.join("medusa_calibration.json").exists());
+
+    let file = folder.path().join("long.jsonl");
+    let long = "word ".repeat(60);
+    fs::write(&file, format!("{{\"text\": \"{long}\"}}\n{talk}")).expect("the prompts");
+    let (heads, file) = (out.display().to_string(), file.display().to_string());
+    let set = [("FORETOKEN_MODEL", "demo-draft"), ("FORETOKEN_MEDUSA_HEADS", &heads)];
+    let limits = [("FORETOKEN_MAX_TOKENS", "16"), ("FORETOKEN_TEMPERATURE", "0.4")];
+    let set = [&set[..], &limits, &[("FORETOKEN_SEED", "7")]].concat();
+    let line = ["train", "calibrate", "--prompts", &file, "--threads", "1", "--json"];
+    let run = |more: &[&str]| foretoken_with(&[&line[..], more].concat(), &set, "");
+    let some = run(&["--context", "48"]);
+    assert_eq!(some.code, Some(0), "{}", some.stderr);
+    let warning = format!("warning: `{file}` line 1: left out: the prompt has ");
+    assert!(some.stderr.starts_with(&warning), "{}", some.stderr);
+    assert_eq!(some.stderr.lines().count(), 1, "{}", some.stderr);
+    let printed: Value = serde_json::from_str(&some.stdout).expect("one object");
+    assert_eq!(printed["measurements"][0]["temperature"], 0.4);
+    let none = run(&["--context", "4"]);
+    let wanted = format!(
+        "error: `{file}`: the context holds none of its prompts; raise --context, or shorten them"
+    );
+    assert_eq!((none.code, none.stderr.lines().last()), (Some(1), Some(wanted.as_str())));
+}
+
+#[test]
+fn unknown_keys_of_a_measured_model_are_warnings_if_allowed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("model");
+    fs::create_dir(&model).expect("a folder");
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/foretoken-demo-draft");
+    for entry in fs::read_dir(demo).expect("the model") {
+        let path = entry.expect("a file").path();
+        fs::copy(&path, model.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    let made = foretoken(&words(&arguments(folder.path(), "out", &["--heads", "1"])));
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let config = fs::read_to_string(model.join("config.json")).expect("the configuration");
+    let config = config.replacen('{', "{\"gate_of_odd_layers\": 3,", 1);
+    fs::write(model.join("config.json"), config).expect("the configuration");
+    let (model, prompts) = (model.display().to_string(), prompts(folder.path()));
+    let heads = folder.path().join("out").display().to_string();
+    let line = ["train", "calibrate", &model, "--medusa-heads", &heads, "--prompts", &prompts];
+    let line = [&line[..], &["--max-tokens", "16", "--temperature", "0"]].concat();
+    assert!(refusal(&line).contains("gate_of_odd_layers"));
+    let run = foretoken(&[&line[..], &["--allow-unknown-config"]].concat());
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stderr.starts_with("warning: model: "), "{}", run.stderr);
 }
 
 #[test]

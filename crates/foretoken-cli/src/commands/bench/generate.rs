@@ -13,7 +13,7 @@ use crate::args::{
 };
 use crate::error::Error;
 use crate::progress::Bar;
-use crate::{chat, demo, engine, output};
+use crate::{demo, engine, output};
 use measure::Contest;
 use report::{Report, Terms};
 
@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let names = args.drafting.list()?;
     let prompts = args.set.read()?;
     let source = engine::resolve(&args.model)?;
-    let template = if args.set.chat { Some(chat::template(&source)?) } else { None };
+    let template = args.set.template(&prompts, &source)?;
     let mut options = args.load.options(source);
     args.drafting.apply(&args.model, &mut options)?;
     let mut engines = Vec::new();
@@ -148,7 +148,7 @@ impl Args {
             }
         }
         if jobs.is_empty() {
-            return Err(self.set.fault("the context holds none of its prompts; raise --context"));
+            return Err(self.set.too_long());
         }
         Ok(jobs)
     }

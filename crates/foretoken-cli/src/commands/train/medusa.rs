@@ -140,6 +140,8 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     let trained = joint.model(&checkpoint)?;
     if let Some(count) = distill.self_distill {
         let prompts = &Corpus::read(session.compute(), &encoder, &train.data)?;
+    let prompts = heads.calibrate.as_deref();
+    let calibration = prompts.map(|file| calibrate::defaults(file, &checkpoint)).transpose()?;
         let (options, model) = (plain.clone(), checkpoint.name());
         let made = Continuations { count, args: &distill, train: &train, prompts, options, model };
         train.data = vec![made.file()?];
@@ -165,8 +167,8 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
         let recipe = Recipe { learner, identity, learning_rate: LEARNING_RATE };
         session.train(&train, &encoder, recipe)?;
     }
-    match &heads.calibrate {
-        Some(prompts) => calibrate::after_training(plain, &train.out, prompts),
+    match calibration {
+        Some(options) => calibrate::after_training(plain, &train.out, &options),
         None => Ok(()),
     }
 }
