@@ -170,6 +170,7 @@ fn mistakes() {
         with(&["--rounds", "0"]),
         with(&["--max-tokens", "0"]),
         with(&["--drafter", "lookup,lookup"]),
+        with(&["--drafter", "auto,lookup,model"]),
         with(&["--drafter", "lookup,"]),
         with(&["--drafter", "lookup,guess"]),
         with(&["--temperature", "-1"]),

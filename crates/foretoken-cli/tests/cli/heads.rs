@@ -97,6 +97,23 @@ fn a_model_and_its_heads_are_one_folder() {
     assert!(last.contains("its method is medusa-2, not medusa; "), "{last}");
 }
 
+#[test]
+fn heads_for_other_runs_do_not_matter() {
+    let environment = [("FORETOKEN_DRAFT_MEDUSA_HEADS", "testdata/medusa/v01")];
+    let run = |drafter: &str| {
+        let line = ["generate", "-p", "The cat", "--max-tokens", "3", "--temperature", "0"];
+        foretoken_with(&[&line[..], &["--drafter", drafter]].concat(), &environment, "")
+    };
+    for drafter in ["none", "lookup", "suffix+lookup"] {
+        let unused = run(drafter);
+        assert_eq!(unused.code, Some(0), "{drafter}: {}", unused.stderr);
+    }
+    for drafter in ["auto", "model", "lookup+model"] {
+        let misfit = run(drafter);
+        assert_eq!(misfit.code, Some(1), "{drafter}: {}", misfit.stderr);
+    }
+}
+
 /// A file of two prompts.
 fn prompts(folder: &Path) -> String {
     let file = folder.join("prompts.txt");

@@ -80,10 +80,15 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let template = args.set.template(&prompts, &source)?;
     let mut options = args.load.options(source);
     args.drafting.apply(&args.model, &mut options)?;
-    let mut engines = Vec::new();
+    let mut engines: Vec<Engine> = Vec::new();
     for name in names {
         name.clone_into(&mut options.drafter);
-        engines.push(engine::load(&options)?);
+        let loaded = engine::load(&options)?;
+        if engines.iter().any(|other| other.drafter() == loaded.drafter()) {
+            let cause = format!("`auto` is `{}` here; each is measured once", loaded.drafter());
+            return Err(Error::flag("--drafter", cause));
+        }
+        engines.push(loaded);
     }
     let read = prompts.len();
     let mut jobs = args.jobs(&mut engines[0], prompts, (template.as_ref(), &expected))?;
