@@ -1,7 +1,8 @@
 //! Medusa heads trained by the command: what is written, from where a run goes on, and what is refused.
 
-use std::fmt::Write;
-use std::fs;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -52,9 +53,14 @@ fn heads_are_trained_and_gone_on_with() {
 fn continuations_are_made_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let more = ["--heads", "1", "--self-distill", "3", "--max-tokens", "8", "--labels", "soft"];
-    let made = arguments(folder.path(), "out", &more);
+    let made = [&arguments(folder.path(), "out", &more)[..], &["--json".to_owned()]].concat();
+    let mut data = File::options().append(true).open(folder.path().join("data.jsonl")).expect("it");
+    data.write_all(b"no JSON\n").expect("the data");
     let run = foretoken(&words(&made));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stderr.contains("warning: bad lines skipped: 1; "), "{}", run.stderr);
+    let printed: Value = serde_json::from_str(&run.stdout).expect("one object");
+    assert_eq!(printed["skipped_lines"], 1);
     let file = folder.path().join("out/continuations.jsonl");
     let text = fs::read_to_string(&file).expect("the continuations");
     assert_eq!(text.lines().count(), 3);
@@ -73,6 +79,20 @@ fn continuations_are_made_once() {
     let other = arguments(folder.path(), "out", &["--self-distill", "4"]);
     let message = refusal(&words(&other));
     assert!(message.contains("the continuations there have count 3, not 4"), "{message}");
+
+    // A run that begins anew keeps them, unless others are wanted; a mistake touches none.
+    let other_text = text.replace("\"prompt\":", "\"prompt\": ");
+    fs::write(&file, &other_text).expect("the continuations");
+    let cold = [&made[..], &["--restart".to_owned(), "--temperature=-1".to_owned()]].concat();
+    let message = refusal(&words(&cold));
+    assert!(message.starts_with("2 error: --temperature: temperature is -1; "), "{message}");
+    let anew = |more: &[&str]| {
+        let run = foretoken(&[&words(&made)[..], &["--restart"], more].concat());
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        fs::read_to_string(&file).expect("the continuations")
+    };
+    assert_eq!(anew(&[]), other_text);
+    assert_ne!(anew(&["--seed", "1"]), other_text);
 }
 
 #[test]
@@ -258,7 +278,7 @@ fn unknown_keys_of_a_measured_model_are_warnings_if_allowed() {
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let heads = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/medusa/v01");
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (
             &["--decay", "0"],
             "2 error: invalid value '0' for '--decay <X>': write a number above 0 and at most 1, such as 0.8; \
@@ -286,6 +306,11 @@ fn mistakes_are_named() {
              1e-4; see --help",
         ),
         (
+            &["--joint", "--learning-rate", "0"],
+            "2 error: invalid value '0' for '--learning-rate <RATE>': write a number above 0, such as 0.2 or \
+             1e-4; see --help",
+        ),
+        (
             &["--joint", "--layout", "published"],
             "2 error: the argument '--joint' cannot be used with '--layout <LAYOUT>'; see --help",
         ),
@@ -294,6 +319,27 @@ fn mistakes_are_named() {
         let message = refusal(&words(&arguments(folder.path(), "out", more)));
         assert!(message.starts_with(wanted), "{message}");
     }
+    let of_length = |length: &str, more: &[&str]| {
+        let mut line = arguments(folder.path(), "out", more);
+        let at = line.iter().position(|word| word == "--length").expect("it is given");
+        length.clone_into(&mut line[at + 1]);
+        foretoken(&words(&line))
+    };
+    let too_short = "error: --length: head 4 learns nothing from 4 tokens; give more";
+    for (length, more, wanted) in [
+        ("1025", &[][..], "error: --length: the model's context ends at 1024 tokens"),
+        ("1025", &["--joint"], "error: --length: the model's context ends at 1024 tokens"),
+        ("4", &[], too_short),
+        ("4", &["--joint", "--self-distill", "5"], too_short),
+    ] {
+        let run = of_length(length, more);
+        assert_eq!((run.code, run.stderr.lines().last()), (Some(2), Some(wanted)));
+    }
+    let shortest = of_length("5", &["--json"]);
+    let printed: Value = serde_json::from_str(&shortest.stdout).expect("one object");
+    assert!(printed["validation"]["head 4 top1"].is_f64(), "{printed}");
+    assert!(printed["validation"]["tokens per step"].is_f64(), "{printed}");
+    fs::remove_dir_all(folder.path().join("out")).expect("it was written");
     let wild = arguments(folder.path(), "out", &["--learning-rate", "1e30", "--warm-up", "0"]);
     let run = foretoken(&words(&wild));
     let last = run.stderr.lines().last().unwrap_or_default();
