@@ -122,15 +122,17 @@ fn heads_for_other_runs_do_not_matter() {
     let environment = [("FORETOKEN_DRAFT_MEDUSA_HEADS", "testdata/medusa/v01")];
     let run = |drafter: &str| {
         let line = ["generate", "-p", "The cat", "--max-tokens", "3", "--temperature", "0"];
-        foretoken_with(&[&line[..], &["--drafter", drafter]].concat(), &environment, "")
+        let trees = ["--draft-width", "2", "--drafter", drafter];
+        foretoken_with(&[&line[..], &trees].concat(), &environment, "")
     };
     for drafter in ["none", "lookup", "suffix+lookup"] {
         let unused = run(drafter);
         assert_eq!(unused.code, Some(0), "{drafter}: {}", unused.stderr);
     }
     for drafter in ["auto", "model", "lookup+model"] {
-        let misfit = run(drafter);
-        assert_eq!(misfit.code, Some(1), "{drafter}: {}", misfit.stderr);
+        let used = run(drafter);
+        assert_eq!(used.code, Some(2), "{drafter}: {}", used.stderr);
+        assert!(used.stderr.contains("heads of a draft model help with chains"), "{}", used.stderr);
     }
 }
 
@@ -189,16 +191,16 @@ fn heads_are_measured() {
     assert!(positions(&written).iter().all(|count| *count > 0), "{written}");
 
     let refused = |more: &[&str]| refusal(&[&line[..], more].concat());
-    assert_eq!(
-        refused(&["--temperature", "0,-1"]),
-        "2 error: --temperature: temperature is -1; it must be 0 (greedy) or a finite number of at least 0.000001"
-    );
-    let nowhere = |flag: &str| {
+    let cold = "2 error: --temperature: temperature is -1; it must be 0 (greedy) or a finite number of at least \
+                0.000001";
+    assert_eq!(refused(&["--temperature", "-1"]), cold);
+    let nowhere = |flag: &str, more: &[&str]| {
         let at = line.iter().position(|word| *word == flag).expect("it is there");
-        refusal(&[&line[..=at], &["nowhere"], &line[at + 2..]].concat())
+        refusal(&[&line[..=at], &["nowhere"], &line[at + 2..], more].concat())
     };
-    assert!(nowhere("--medusa-heads").starts_with("1 error: --medusa-heads: "));
-    assert!(nowhere("--prompts").starts_with("1 error: cannot read `nowhere`: "));
+    assert!(nowhere("--medusa-heads", &[]).starts_with("1 error: --medusa-heads: "));
+    assert_eq!(nowhere("--medusa-heads", &["--temperature", "0,-1"]), cold, "before anything else");
+    assert!(nowhere("--prompts", &[]).starts_with("1 error: cannot read `nowhere`: "));
     assert_eq!(measured(&heads), written, "a refusal writes nothing");
 }
 
@@ -278,7 +280,7 @@ fn unknown_keys_of_a_measured_model_are_warnings_if_allowed() {
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let heads = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/medusa/v01");
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 11] = [
         (
             &["--decay", "0"],
             "2 error: invalid value '0' for '--decay <X>': write a number above 0 and at most 1, such as 0.8; \
@@ -294,6 +296,7 @@ fn mistakes_are_named() {
         ),
         (&["--temperature", "1"], "2 error: the following required arguments were not provided: "),
         (&["--from", heads], "1 error: --from: "),
+        (&["--from", "nowhere"], "1 error: --from: model `nowhere` is neither "),
         (&["--keep", "ce"], "2 error: the following required arguments were not provided: --joint"),
         (
             &["--joint", "--stage-one", "1.5"],
