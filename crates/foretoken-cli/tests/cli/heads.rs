@@ -277,6 +277,31 @@ fn unknown_keys_of_a_measured_model_are_warnings_if_allowed() {
 }
 
 #[test]
+fn sequences_suit_the_model_and_its_heads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let of_length = |length: &str, more: &[&str]| {
+        let mut line = arguments(folder.path(), "out", more);
+        let at = line.iter().position(|word| word == "--length").expect("it is given");
+        length.clone_into(&mut line[at + 1]);
+        foretoken(&words(&line))
+    };
+    let too_short = "error: --length: head 4 learns nothing from 4 tokens; give more";
+    for (length, more, wanted) in [
+        ("1025", &[][..], "error: --length: the model's context ends at 1024 tokens"),
+        ("1025", &["--joint"], "error: --length: the model's context ends at 1024 tokens"),
+        ("4", &[], too_short),
+        ("4", &["--joint", "--self-distill", "5"], too_short),
+    ] {
+        let run = of_length(length, more);
+        assert_eq!((run.code, run.stderr.lines().last()), (Some(2), Some(wanted)));
+    }
+    let shortest = of_length("5", &["--json"]);
+    let printed: Value = serde_json::from_str(&shortest.stdout).expect("one object");
+    assert!(printed["validation"]["head 4 top1"].is_f64(), "{printed}");
+    assert!(printed["validation"]["tokens per step"].is_f64(), "{printed}");
+}
+
+#[test]
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let heads = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/medusa/v01");
@@ -322,27 +347,6 @@ fn mistakes_are_named() {
         let message = refusal(&words(&arguments(folder.path(), "out", more)));
         assert!(message.starts_with(wanted), "{message}");
     }
-    let of_length = |length: &str, more: &[&str]| {
-        let mut line = arguments(folder.path(), "out", more);
-        let at = line.iter().position(|word| word == "--length").expect("it is given");
-        length.clone_into(&mut line[at + 1]);
-        foretoken(&words(&line))
-    };
-    let too_short = "error: --length: head 4 learns nothing from 4 tokens; give more";
-    for (length, more, wanted) in [
-        ("1025", &[][..], "error: --length: the model's context ends at 1024 tokens"),
-        ("1025", &["--joint"], "error: --length: the model's context ends at 1024 tokens"),
-        ("4", &[], too_short),
-        ("4", &["--joint", "--self-distill", "5"], too_short),
-    ] {
-        let run = of_length(length, more);
-        assert_eq!((run.code, run.stderr.lines().last()), (Some(2), Some(wanted)));
-    }
-    let shortest = of_length("5", &["--json"]);
-    let printed: Value = serde_json::from_str(&shortest.stdout).expect("one object");
-    assert!(printed["validation"]["head 4 top1"].is_f64(), "{printed}");
-    assert!(printed["validation"]["tokens per step"].is_f64(), "{printed}");
-    fs::remove_dir_all(folder.path().join("out")).expect("it was written");
     let wild = arguments(folder.path(), "out", &["--learning-rate", "1e30", "--warm-up", "0"]);
     let run = foretoken(&words(&wild));
     let last = run.stderr.lines().last().unwrap_or_default();
