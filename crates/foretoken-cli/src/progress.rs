@@ -54,6 +54,13 @@ impl Bar {
     }
 }
 
+/// What held-out text says, by name.
+pub(crate) fn held_out(means: &[(String, f64)]) -> String {
+    let listed = means.iter().map(|(name, mean)| format!(", {name} {mean:.4}"));
+    let listed: String = listed.collect();
+    format!("held-out text{}", if means.is_empty() { ": none" } else { &listed })
+}
+
 /// Progress of a training: a bar on a terminal, and everywhere a line per validation.
 pub(crate) struct TrainingBar {
     shown: Option<ProgressBar>,
@@ -86,11 +93,11 @@ impl TrainingBar {
         if point.validation.is_empty() {
             return;
         }
-        let means = point.validation.iter().map(|(name, mean)| format!(", {name} {mean:.4}"));
-        let means: String = means.collect();
         let line = format!(
-            "step {} of {steps}: loss {:.4}; held-out text{means}; {tokens_per_second:.0} tokens/s",
-            point.step, point.loss
+            "step {} of {steps}: loss {:.4}; {}; {tokens_per_second:.0} tokens/s",
+            point.step,
+            point.loss,
+            held_out(&point.validation)
         );
         match &self.shown {
             Some(bar) => bar.println(line),

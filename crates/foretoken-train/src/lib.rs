@@ -37,7 +37,7 @@ pub use compute::Compute;
 pub use draft::DraftModel;
 pub use error::TrainError;
 pub use foretoken_cpu::{CpuOptions, Precision, default_threads};
-pub use foretoken_model::HeadPrecision;
+pub use foretoken_model::{HeadPrecision, MedusaShape};
 pub use learner::{Learner, Metrics};
 pub use llama::{Llama, LlamaOutput, LlamaShape};
 pub use loss::{HeadGradient, HeadLoss, LossScratch, Targets, Teacher};

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use foretoken::{
     DRAFTERS, DraftOptions, EngineOptions, LookaheadShape, MedusaChoices, MedusaOptions,
-    MedusaSource, Rule, WeightFormat,
+    MedusaSource, Needs, Rule, WeightFormat,
 };
 
 use super::loading::formats;
@@ -125,7 +125,7 @@ impl DraftArgs {
             None => None,
         };
         options.draft_heads = self.draft_heads(options.draft_model.is_some())?;
-        let drafts_with_heads = self.drafts_with("medusa");
+        let drafts_with_heads = self.needs(Needs::MedusaHeads);
         options.medusa = MedusaOptions {
             heads: match &self.medusa_heads {
                 Some(heads) => Some(medusa_heads(heads)?),
@@ -138,31 +138,32 @@ impl DraftArgs {
         options.lookahead = self.lookahead.as_deref().map(LookaheadShape::parse).transpose()?;
         options.suffix_corpus.clone_from(&self.suffix_corpus);
         let open_tree = options.medusa.choices.nodes().or(self.draft_tokens).is_none();
-        let open_window = self.drafts_with("lookahead") && options.lookahead.is_none();
+        let looks_ahead = self.names().any(|name| name == "lookahead");
+        let open_window = looks_ahead && options.lookahead.is_none();
         if drafts_with_heads && open_tree || open_window {
             options.cost = crate::engine::measure_cost();
         }
         Ok(())
     }
 
-    /// The heads of the draft model; those that nobody would use are refused.
+    /// The heads of the draft model, where one drafts: the environment may name heads for other runs.
     fn draft_heads(&self, draft_model: bool) -> Result<Option<MedusaSource>, Error> {
-        const FLAG: &str = "--draft-medusa-heads";
-        let Some(heads) = &self.draft_medusa_heads else { return Ok(None) };
-        let uses = |name| name == "model" || name == "auto" && draft_model;
-        if !self.drafter.split(['+', ',']).any(uses) {
-            let cause = format!(
-                "no draft model drafts with --drafter {}; leave the heads out, or draft with --drafter model",
-                self.drafter
-            );
-            return Err(Error::flag(FLAG, cause));
-        }
-        crate::engine::resolve_heads(heads).map(Some).map_err(|cause| cause.context(FLAG))
+        let chosen = draft_model && self.names().any(|name| name == "auto");
+        let heads = self.draft_medusa_heads.as_deref();
+        let used = heads.filter(|_| chosen || self.needs(Needs::DraftModel));
+        let source = used.map(crate::engine::resolve_heads).transpose();
+        source.map_err(|cause| cause.context("--draft-medusa-heads"))
     }
 
-    /// Whether a method is among the drafters.
-    fn drafts_with(&self, method: &str) -> bool {
-        self.drafter.split([',', '+']).any(|name| name == method)
+    /// All drafters that are named.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.drafter.split([',', '+'])
+    }
+
+    /// Whether a drafter that is named needs this.
+    fn needs(&self, what: Needs) -> bool {
+        let needs = |name| DRAFTERS.iter().any(|info| info.name == name && info.needs == what);
+        self.names().any(needs)
     }
 
     /// The drafters of a list, those that draft nothing left out unless there are no others.

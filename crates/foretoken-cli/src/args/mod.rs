@@ -20,7 +20,7 @@ pub(crate) use prompt::{PromptArgs, TextArgs};
 pub(crate) use prompt_set::{PromptSetArgs, SetPrompt};
 pub(crate) use sampling::SamplingArgs;
 pub(crate) use shape::ShapeArgs;
-pub(crate) use training::TrainArgs;
+pub(crate) use training::{TrainArgs, parse_rate, parse_share};
 
 const ABOUT: &str = "Run language models with speculative decoding that never changes the text";
 

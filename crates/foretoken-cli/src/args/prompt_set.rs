@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use foretoken::{AddSpecial, ChatTemplate, Message, ParseSpecial, TokenId, Tokenizer};
+use foretoken::{AddSpecial, ChatTemplate, Message, ModelSource, ParseSpecial, TokenId, Tokenizer};
 use serde_json::Value;
 
 use super::prompt::read_text;
@@ -27,9 +27,9 @@ pub(crate) struct PromptSetArgs {
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
 
-    /// Give prompts to the model as chat messages
+    /// Give prompts to the model as chat messages, which `messages` are anyway
     #[arg(long)]
-    pub(crate) chat: bool,
+    chat: bool,
 }
 
 /// One prompt of a file.
@@ -67,16 +67,38 @@ impl PromptSetArgs {
         let mut prompts = Vec::new();
         for (line, content) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
             let prompt = if json {
-                parse(line, content, self.chat)
+                parse(line, content)
             } else {
                 Ok(SetPrompt { line, category: None, content: Content::Text(content.to_owned()) })
             };
-            prompts.push(prompt.map_err(|cause| Error::failure(cause).context(&self.place(line)))?);
+            let mut prompt =
+                prompt.map_err(|cause| Error::failure(cause).context(&self.place(line)))?;
+            if let (true, Content::Text(text)) = (self.chat, &prompt.content) {
+                prompt.content = Content::Messages(vec![Message::new("user", text)]);
+            }
+            prompts.push(prompt);
         }
         if prompts.is_empty() {
             return Err(self.fault("there are no prompts in it; write one a line"));
         }
         Ok(spread(prompts, self.limit))
+    }
+
+    /// What writes the conversations among the prompts for the model, if there are any.
+    pub(crate) fn template(
+        &self,
+        prompts: &[SetPrompt],
+        source: &ModelSource,
+    ) -> Result<Option<ChatTemplate>, Error> {
+        let mut talks = prompts.iter().filter(|prompt| prompt.is_conversation());
+        match talks.next() {
+            None => Ok(None),
+            Some(_) if self.chat => chat::template(source).map(Some),
+            Some(first) => source.chat_template()?.map(Some).ok_or_else(|| {
+                let cause = format!("`{}` has no chat template for its messages", source.name());
+                Error::failure(cause).context(&self.place(first.line))
+            }),
+        }
     }
 
     /// How a line of the file is named.
@@ -88,10 +110,19 @@ impl PromptSetArgs {
     pub(crate) fn fault(&self, cause: &str) -> Error {
         Error::failure(format!("`{}`: {cause}", self.prompts.display()))
     }
+
+    /// That no prompt leaves room to write.
+    pub(crate) fn too_long(&self) -> Error {
+        self.fault("the context holds none of its prompts; raise --context, or shorten them")
+    }
 }
 
 impl SetPrompt {
-    /// The tokens for the model of a name and tokenizer; with a template, those of a conversation.
+    fn is_conversation(&self) -> bool {
+        matches!(self.content, Content::Messages(_))
+    }
+
+    /// The tokens for the model of a name and tokenizer; a conversation needs a template.
     pub(crate) fn tokens(
         &self,
         model: (&str, &Tokenizer),
@@ -101,18 +132,15 @@ impl SetPrompt {
             (Content::Messages(messages), Some(template)) => {
                 chat::tokens(model, template, messages)
             }
-            (Content::Text(text), Some(template)) => {
-                chat::tokens(model, template, &[Message::new("user", text)])
-            }
-            (Content::Text(text), None) => {
+            (Content::Text(text), _) => {
                 Ok(model.1.encode(text, AddSpecial::Yes, ParseSpecial::Yes)?)
             }
-            (Content::Messages(_), None) => Err(Error::failure(NEEDS_CHAT)),
+            (Content::Messages(_), None) => {
+                Err(Error::failure("messages need the model's chat template"))
+            }
         }
     }
 }
-
-const NEEDS_CHAT: &str = "messages need the model's chat template; add --chat";
 
 /// Whether lines are JSON: by the file's name, else by its first character.
 fn is_json(file: &Path, text: &str) -> bool {
@@ -121,7 +149,7 @@ fn is_json(file: &Path, text: &str) -> bool {
 }
 
 /// A JSON line. The conversation of `messages` ends with its last message by the user.
-fn parse(line: usize, json: &str, chat: bool) -> Result<SetPrompt, String> {
+fn parse(line: usize, json: &str) -> Result<SetPrompt, String> {
     let object: Value = serde_json::from_str(json)
         // The line is the file's, not the text's.
         .map_err(|cause| format!("no JSON: {cause}").replace(" at line 1 column", " at column"))?;
@@ -136,9 +164,6 @@ fn parse(line: usize, json: &str, chat: bool) -> Result<SetPrompt, String> {
     } else if let Some(turns) = object.get("turns") {
         Content::Text(text(turns.get(0).unwrap_or(&Value::Null), "turns[0]")?)
     } else if let Some(messages) = object.get("messages") {
-        if !chat {
-            return Err(NEEDS_CHAT.to_owned());
-        }
         Content::Messages(conversation(messages)?)
     } else {
         return Err(format!("no prompt; {FORMS}"));
@@ -229,9 +254,14 @@ mod tests {
     fn a_conversation_ends_with_its_last_user() {
         let line = r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user",
             "content": "u"}, {"role": "assistant", "content": "a"}]}"#;
-        let prompts = read("a.jsonl", &line.replace('\n', ""), 0, true).expect("prompts");
-        let expected = vec![Message::new("system", "s"), Message::new("user", "u")];
-        assert_eq!(prompts[0].content, Content::Messages(expected));
+        let lines = format!("{}\n{{\"text\": \"t\"}}\n", line.replace('\n', ""));
+        let talk = vec![Message::new("system", "s"), Message::new("user", "u")];
+        let (talk, text) = (Content::Messages(talk), Content::Text("t".to_owned()));
+        let chat = Content::Messages(vec![Message::new("user", "t")]);
+        for (is_chat, expected) in [(false, [&talk, &text]), (true, [&talk, &chat])] {
+            let prompts = read("a.jsonl", &lines, 0, is_chat).expect("prompts");
+            assert_eq!(prompts.iter().map(|prompt| &prompt.content).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]
@@ -250,20 +280,19 @@ mod tests {
 
     #[test]
     fn bad_lines_are_named() {
-        let refusal = |text: &str, chat| {
-            read("a.jsonl", &format!("{{\"text\": \"fine\"}}\n{text}\n"), 0, chat)
-                .expect_err("a bad line")
+        let refusal = |text: &str| {
+            let text = format!("{{\"text\": \"fine\"}}\n{text}\n");
+            read("a.jsonl", &text, 0, false).expect_err("a bad line")
         };
         let cases = [
-            refusal("{\"text\": \"cut", false),
-            refusal("[\"text\"]", false),
-            refusal("{\"question\": \"why?\"}", false),
-            refusal("{\"prompt\": 5}", false),
-            refusal("{\"turns\": []}", false),
-            refusal("{\"text\": \"a\", \"category\": 7}", false),
-            refusal("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", false),
-            refusal("{\"messages\": [{\"role\": \"user\"}]}", true),
-            refusal("{\"messages\": [{\"role\": \"system\", \"content\": \"a\"}]}", true),
+            refusal("{\"text\": \"cut"),
+            refusal("[\"text\"]"),
+            refusal("{\"question\": \"why?\"}"),
+            refusal("{\"prompt\": 5}"),
+            refusal("{\"turns\": []}"),
+            refusal("{\"text\": \"a\", \"category\": 7}"),
+            refusal("{\"messages\": [{\"role\": \"user\"}]}"),
+            refusal("{\"messages\": [{\"role\": \"system\", \"content\": \"a\"}]}"),
             read("a.txt", "\n \n", 0, false).expect_err("no line"),
         ];
         insta::assert_snapshot!(cases.join("\n"), @r#"
@@ -273,7 +302,6 @@ mod tests {
  line 2: `prompt` is no text; write {"prompt": ".."}, {"text": ".."}, {"turns": [".."]} or {"messages": [..]}
  line 2: `turns[0]` is no text; write {"prompt": ".."}, {"text": ".."}, {"turns": [".."]} or {"messages": [..]}
  line 2: `category` is no text; write {"prompt": ".."}, {"text": ".."}, {"turns": [".."]} or {"messages": [..]}
- line 2: messages need the model's chat template; add --chat
  line 2: `messages` is no array of {"role": "..", "content": ".."}
  line 2: `messages` has none by the user; the model answers one
 : there are no prompts in it; write one a line

@@ -6,8 +6,6 @@ use clap::Args;
 use foretoken::OutputHead;
 use foretoken_train::LlamaShape;
 
-use crate::error::Error;
-
 /// Flags of commands that make a model.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model options")]
@@ -29,13 +27,15 @@ struct ShortShape {
 
 impl ShapeArgs {
     /// The shape of a model of `vocab` tokens and `context` positions: embedding and output matrix are one.
-    pub(crate) fn llama(&self, vocab: usize, context: usize) -> Result<LlamaShape, Error> {
-        let ShortShape { hidden, layers, heads, kv_heads, ffn } = self.shape;
-        if !hidden.is_multiple_of(heads) {
-            let mistake = format!("{heads} heads do not part a width of {hidden} evenly");
-            return Err(Error::flag("--shape", mistake));
-        }
-        Ok(LlamaShape {
+    pub(crate) fn llama(&self, vocab: usize, context: usize) -> LlamaShape {
+        self.shape.llama(vocab, context)
+    }
+}
+
+impl ShortShape {
+    fn llama(self, vocab: usize, context: usize) -> LlamaShape {
+        let Self { hidden, layers, heads, kv_heads, ffn } = self;
+        LlamaShape {
             vocab,
             hidden,
             layers,
@@ -47,7 +47,7 @@ impl ShapeArgs {
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
             context,
-        })
+        }
     }
 }
 
@@ -58,12 +58,47 @@ impl fmt::Display for ShapeArgs {
     }
 }
 
-fn parse_shape(text: &str) -> Result<ShortShape, &'static str> {
+fn parse_shape(text: &str) -> Result<ShortShape, String> {
     let numbers: Result<Vec<usize>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-    match numbers.as_deref() {
-        Ok(&[hidden, layers, heads, kv_heads, ffn]) if ![hidden, heads, kv_heads].contains(&0) => {
-            Ok(ShortShape { hidden, layers, heads, kv_heads, ffn })
+    let shape = match numbers.as_deref() {
+        Ok(&[hidden, layers, heads, kv_heads, ffn]) if heads > 0 => {
+            ShortShape { hidden, layers, heads, kv_heads, ffn }
         }
-        _ => Err("write five numbers above 0, such as 256,4,4,2,688"),
+        _ => return Err("write five numbers above 0, such as 256,4,4,2,688".to_owned()),
+    };
+    let ShortShape { hidden, heads, .. } = shape;
+    if !hidden.is_multiple_of(heads) {
+        return Err(format!("{heads} heads do not part a width of {hidden} evenly"));
+    }
+    // Vocabulary and context are those of the tokenizer and the text.
+    shape.llama(1, 1).check().map_err(|cause| cause.to_string())?;
+    Ok(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_that_are_no_model_are_refused_with_what_to_do() {
+        let five = "write five numbers above 0, such as 256,4,4,2,688";
+        let cases = [
+            ("32,1,2", five),
+            ("32,1,0,1,48", five),
+            ("32,1,3,1,48", "3 heads do not part a width of 32 evenly"),
+            ("32,1,2,3,48", "2 heads are no multiple of 3 key heads; change either"),
+            ("6,1,2,1,48", "a head of 3 values cannot rotate; choose an even size"),
+            ("32,0,2,1,48", "layers is 0; give 1 to 4096"),
+            ("32,5000,2,1,48", "layers is 5000; give 1 to 4096"),
+            ("4611686018427387904,1,2,1,48", "hidden is 4611686018427387904; give 1 to 16777216"),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(parse_shape(text).expect_err(text), wanted);
+        }
+        let shape = ShapeArgs { shape: parse_shape("32,1,2,1,48").expect("a shape") };
+        assert_eq!(
+            (shape.llama(9, 7).head_size, shape.to_string()),
+            (16, "32,1,2,1,48".to_owned())
+        );
     }
 }

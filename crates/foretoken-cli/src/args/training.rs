@@ -10,6 +10,7 @@ use foretoken::Isa;
 use foretoken_train::{CheckpointEvery, Precision};
 
 use super::levels;
+use crate::error::Error;
 
 /// Flags of every command that trains.
 #[derive(Debug, Args)]
@@ -53,7 +54,7 @@ pub(crate) struct TrainArgs {
     pub(crate) length: NonZeroUsize,
 
     /// Highest learning rate [default: the method's own]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) learning_rate: Option<f32>,
 
     /// Steps in which the learning rate rises [default: one in twenty]
@@ -89,6 +90,16 @@ pub(crate) struct TrainArgs {
     pub(crate) json: bool,
 }
 
+impl TrainArgs {
+    /// Refuses sequences that are longer than a model's context.
+    pub(crate) fn check_length(&self, context: usize) -> Result<(), Error> {
+        if self.length.get() <= context {
+            return Ok(());
+        }
+        Err(Error::flag("--length", format!("the model's context ends at {context} tokens")))
+    }
+}
+
 fn precisions() -> impl TypedValueParser<Value = Precision> {
     PossibleValuesParser::new(["bf16", "f32"]).map(|name| match name.as_str() {
         "f32" => Precision::F32,
@@ -106,6 +117,18 @@ fn parse_count(text: &str) -> Result<NonZeroU64, &'static str> {
     };
     let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     number.and_then(NonZeroU64::new).ok_or("write a number above 0, such as 5000, 200k or 5M")
+}
+
+/// A number above 0.
+pub(crate) fn parse_rate(text: &str) -> Result<f32, &'static str> {
+    let rate = text.parse().ok().filter(|rate: &f32| rate.is_finite() && *rate > 0.0);
+    rate.ok_or("write a number above 0, such as 0.2 or 1e-4")
+}
+
+/// A part of a whole.
+pub(crate) fn parse_share(text: &str) -> Result<f32, &'static str> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or("write a number from 0 to 1, such as 0.5")
 }
 
 fn parse_interval(text: &str) -> Result<CheckpointEvery, &'static str> {

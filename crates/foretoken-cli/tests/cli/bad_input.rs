@@ -112,7 +112,6 @@ fn drafting_and_machine() {
         generate(&["--draft-medusa-heads", "nowhere"]),
         generate(&["--draft-medusa-heads", "testdata/medusa/v01"]),
         generate(&["--draft-medusa-heads", "testdata/medusa/v01", "--draft-width", "2"]),
-        generate(&["--draft-medusa-heads", "testdata/medusa/v01", "--drafter", "lookup"]),
         generate(&["--acceptance", "sometimes"]),
         generate(&["--acceptance", "typical", "--typical-threshold", "2"]),
         generate(&["--quant", "int8"]),
@@ -146,7 +145,6 @@ fn drafting_and_machine() {
     1 error: --draft-medusa-heads: model `nowhere` is neither a folder, a .gguf file nor a hub id in the local cache (no cache folder is known); check the path or download it first
     1 error: `testdata/medusa/v01`: the heads are for a hidden size of 8 (tensor `0.0.linear.weight`) where the model has 128; use heads trained for this model
     2 error: --draft-medusa-heads: heads of a draft model help with chains, not with trees of width 2; leave them out, or draft with --draft-width 1
-    2 error: --draft-medusa-heads: no draft model drafts with --drafter lookup; leave the heads out, or draft with --drafter model
     2 error: invalid value 'sometimes' for '--acceptance <RULE>' [possible values: coupled, rejection, typical]; see --help
     2 error: --typical-threshold and --typical-alpha: typical acceptance is 2 with 0.3; it must be a threshold in (0, 1] and a positive alpha
     2 error: invalid value 'int8' for '--quant <FORMAT>' [possible values: f32, f16, bf16, q8_0, q4_0]; see --help

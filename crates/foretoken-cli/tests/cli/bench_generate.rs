@@ -124,8 +124,10 @@ fn chats_and_prompts_from_standard_input() {
     let (object, _) = run(&[], "def f(x):\n\nThe dog\n");
     assert_eq!(object["prompts"], 2);
     let talk = r#"{"messages": [{"role": "user", "content": "Tell me a story."}]}"#;
-    let (object, warnings) = run(&["--chat"], talk);
-    assert_eq!((&object["prompts"], warnings.as_str()), (&1.into(), ""));
+    for more in [&[][..], &["--chat"]] {
+        let (object, warnings) = run(more, talk);
+        assert_eq!((&object["prompts"], warnings.as_str()), (&1.into(), ""));
+    }
     let long = "word ".repeat(2000);
     let (object, warnings) = run(&["--acceptance", "typical"], &format!("{long}\nThe dog\n"));
     assert_eq!((&object["prompts"], &object["skipped"]), (&1.into(), &1.into()));
@@ -138,7 +140,8 @@ fn a_context_that_holds_no_prompt() {
     let run = foretoken(&[STEADY, &["--context", "2"]].concat());
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
     let last = run.stderr.lines().last();
-    let expected = "error: `testdata/bench_prompts.jsonl`: the context holds none of its prompts; raise --context";
+    let expected = "error: `testdata/bench_prompts.jsonl`: the context holds none of its prompts; raise --context, or \
+                    shorten them";
     assert_eq!(last, Some(expected));
     assert_eq!(run.stderr.matches("left out").count(), 4);
 }
@@ -160,13 +163,14 @@ fn mistakes() {
         bench(&["--prompts", "nowhere.txt"]),
         bench(&["--prompts", &empty]),
         bench(&["--prompts", &bad]),
-        bench(&["--prompts", &talk]),
+        bench(&["testdata/gguf/llama-quantised.gguf", "--prompts", &talk]),
         with(&["testdata/gguf/llama-quantised.gguf", "--chat"]),
         with(&["testdata/gguf/llama-quantised.gguf"]),
         with(&["--limit", "0"]),
         with(&["--rounds", "0"]),
         with(&["--max-tokens", "0"]),
         with(&["--drafter", "lookup,lookup"]),
+        with(&["--drafter", "auto,lookup,model"]),
         with(&["--drafter", "lookup,"]),
         with(&["--drafter", "lookup,guess"]),
         with(&["--temperature", "-1"]),

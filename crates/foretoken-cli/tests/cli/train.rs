@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{command, foretoken, json, refusal};
 
 /// Arguments of a training of a second, with text that repeats itself and a line that is none.
@@ -59,6 +61,47 @@ fn a_model_is_trained_and_generates() {
 }
 
 #[test]
+fn bad_lines_are_told_wherever_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut arguments = arguments(folder.path());
+    let file = folder.path().join("valid.jsonl");
+    fs::write(&file, "{\"text\": \"The cat sat.\"}\n[]\n{}\n").expect("the text");
+    arguments.extend(["--validate".to_owned(), file.display().to_string()]);
+    let run = foretoken(&with(&arguments, &["--json"]));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let told = format!("warning: bad lines skipped: 2; {}:2: ", file.display());
+    assert!(run.stderr.lines().any(|line| line.starts_with(&told)), "{}", run.stderr);
+    let printed: Value = serde_json::from_str(&run.stdout).expect("one object");
+    assert_eq!(printed["skipped_lines"], 3);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn text_that_does_not_fit_in_memory_is_refused_before_it_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (small, huge, out) = (path("small.jsonl"), path("huge.jsonl"), path("out"));
+    fs::write(&small, "{\"text\": \"The cat sat.\"}\n").expect("the text");
+    // Its bytes are a number only.
+    fs::File::create(&huge).and_then(|file| file.set_len(1 << 43)).expect("a sparse file");
+    for method in [
+        "base --shape 32,1,2,1,48 --tokenizer models/foretoken-demo-draft",
+        "draft demo-draft --shape 32,1,2,1,48",
+        "medusa demo-draft --heads 1",
+        "medusa demo-draft --heads 1 --joint",
+        "medusa demo-draft --heads 1 --self-distill 3",
+    ] {
+        let line: Vec<_> = ["train"].into_iter().chain(method.split(' ')).collect();
+        for text in [&["--data", &small, &huge][..], &["--data", &small, "--validate", &huge]] {
+            let more = [text, &["--steps", "2", "--threads", "1", "--out", &out]].concat();
+            let message = refusal(&[&line[..], &more].concat());
+            assert!(message.starts_with("1 error: training "), "{method}: {message}");
+            assert!(message.contains(" needs about 16384."), "{method}: {message}");
+        }
+    }
+}
+
+#[test]
 fn mistakes_are_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let arguments = arguments(folder.path());
@@ -73,11 +116,10 @@ fn mistakes_are_one_line() {
     assert_eq!(foretoken(&with(&arguments, &["--seed", "9", "--restart"])).code, Some(0));
 
     let cases: [(&[&str], &str); 5] = [
-        (&["--shape", "32,1,3,1,48"], "2 error: --shape: 3 heads do not part a width of 32 evenly"),
         (
-            &["--shape", "32,1,2"],
-            "2 error: invalid value '32,1,2' for '--shape <HIDDEN,LAYERS,HEADS,KV_HEADS,FFN>': write five \
-             numbers above 0, such as 256,4,4,2,688; see --help",
+            &["--shape", "32,1,3,1,48"],
+            "2 error: invalid value '32,1,3,1,48' for '--shape <HIDDEN,LAYERS,HEADS,KV_HEADS,FFN>': 3 heads \
+             do not part a width of 32 evenly; see --help",
         ),
         (
             &["--checkpoint-every", "0m"],
@@ -90,7 +132,13 @@ fn mistakes_are_one_line() {
         ),
         (
             &["--learning-rate", "nan"],
-            "2 error: learning rates and the limit of gradients are finite and not negative",
+            "2 error: invalid value 'nan' for '--learning-rate <RATE>': write a number above 0, such as \
+             0.2 or 1e-4; see --help",
+        ),
+        (
+            &["--learning-rate", "-1"],
+            "2 error: invalid value '-1' for '--learning-rate <RATE>': write a number above 0, such as \
+             0.2 or 1e-4; see --help",
         ),
     ];
     let words: Vec<_> = arguments.iter().map(String::as_str).collect();

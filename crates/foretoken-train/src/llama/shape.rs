@@ -10,6 +10,10 @@ use foretoken_tensor::Reach;
 use crate::error::TrainError;
 use crate::loss::LOGITS;
 
+/// Most layers of a model, and most of everything else: products of sizes stay numbers.
+const LAYERS: usize = 1 << 12;
+const SIZE: usize = 1 << 24;
+
 /// The shape of a plain Llama: no biases, no norms of heads, no scaled rotations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LlamaShape {
@@ -115,7 +119,10 @@ impl LlamaShape {
     }
 
     /// Refuses shapes that are no model.
-    pub(super) fn check(&self) -> Result<(), TrainError> {
+    ///
+    /// # Errors
+    /// If a size is 0 or beyond all models, or heads do not fit one another.
+    pub fn check(&self) -> Result<(), TrainError> {
         let sizes = [
             ("vocab", self.vocab),
             ("hidden", self.hidden),
@@ -127,8 +134,11 @@ impl LlamaShape {
             ("context", self.context),
         ];
         let shape = |what: String| Err(TrainError::Shape { what });
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return shape(format!("{name} is 0; give at least 1"));
+        for (name, size) in sizes {
+            let most = if name == "layers" { LAYERS } else { SIZE };
+            if !(1..=most).contains(&size) {
+                return shape(format!("{name} is {size}; give 1 to {most}"));
+            }
         }
         let Self { heads, kv_heads, head_size, .. } = self;
         if !heads.is_multiple_of(*kv_heads) {

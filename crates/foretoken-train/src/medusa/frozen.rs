@@ -83,6 +83,6 @@ impl Learner for Medusa1 {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        self.heads.step_bytes(tokens)
+        MedusaParameters::step_bytes(self.heads.shape(), tokens)
     }
 }

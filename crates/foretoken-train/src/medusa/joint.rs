@@ -218,7 +218,8 @@ impl Learner for Medusa2 {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        let heads = self.heads.step_bytes(tokens).saturating_add(LossScratch::BLOCK);
+        let heads = MedusaParameters::step_bytes(self.heads.shape(), tokens);
+        let heads = heads.saturating_add(LossScratch::BLOCK);
         self.model.shape().step_bytes(tokens).saturating_add(heads)
     }
 }

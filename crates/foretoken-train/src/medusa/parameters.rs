@@ -138,9 +138,8 @@ impl MedusaParameters {
     }
 
     /// Bytes of memory that steps on so many tokens need beside the parameters.
-    pub(super) fn step_bytes(&self, tokens: usize) -> usize {
-        let [tokens, blocks, hidden] =
-            [tokens, self.shape.blocks, self.shape.hidden].map(Saturating);
+    pub fn step_bytes(shape: MedusaShape, tokens: usize) -> usize {
+        let [tokens, blocks, hidden] = [tokens, shape.blocks, shape.hidden].map(Saturating);
         // The model's states, those gathered for a head and for its labels, two gradients, and the stream.
         let rows = Saturating(5) + Saturating(2) * blocks;
         (tokens * rows * hidden * Saturating(size_of::<f32>()))

@@ -22,7 +22,7 @@ pub(super) const HISTORY: &str = "history.jsonl";
 const FORMAT: &str = "1";
 
 /// Settings that two runs must share to be one, by name, in an order that stays.
-pub(super) type Identity = Vec<(String, String)>;
+pub(super) type Identity = Vec<(&'static str, String)>;
 
 /// Where a run is.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,7 +40,7 @@ pub(super) fn save_state(
 ) -> Result<(), RunError> {
     let State { done, position: Position { epoch, document, row }, history } = state;
     let identity: Map<_, _> =
-        identity.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        identity.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
     let object = json!({
         "format": FORMAT,
         "run": identity,
@@ -64,12 +64,12 @@ pub(super) fn load_state(
     let text = fs::read(&path).map_err(read_error(&path))?;
     let object: Value = serde_json::from_slice(&text)
         .map_err(|cause| RunError::Damaged { file: path.clone(), cause: cause.to_string() })?;
-    let layout = ("layout".to_owned(), FORMAT.to_owned());
-    let settings = identity.iter().map(|setting| (setting, &object["run"][&setting.0]));
+    let layout = ("layout", FORMAT.to_owned());
+    let settings = identity.iter().map(|setting| (setting, &object["run"][setting.0]));
     for ((what, wanted), found) in std::iter::once((&layout, &object["format"])).chain(settings) {
         let found = found.as_str().unwrap_or("unknown");
         if found != wanted {
-            let (folder, what) = (output.to_owned(), what.clone());
+            let (folder, what) = (output.to_owned(), *what);
             let (found, wanted) = (found.to_owned(), wanted.clone());
             return Err(RunError::OtherRun { folder, what, found, wanted });
         }

@@ -48,7 +48,7 @@ pub enum RunError {
         /// The output folder.
         folder: PathBuf,
         /// The first setting that differs.
-        what: String,
+        what: &'static str,
         /// The checkpoint's.
         found: String,
         /// This run's.

@@ -19,6 +19,7 @@ pub use error::RunError;
 pub use folder::OutputFolder;
 pub use history::{History, HistoryPoint};
 pub use memory::check_memory;
+use memory::check_rest;
 pub use options::{CheckpointEvery, RunOptions, Start};
 pub use progress::{Event, Progress};
 
@@ -41,7 +42,7 @@ pub struct Plan {
     pub options: RunOptions,
     /// What else makes a run this one, such as the method and its model, as names and values: a checkpoint
     /// with others is refused.
-    pub identity: Vec<(String, String)>,
+    pub identity: Vec<(&'static str, String)>,
 }
 
 /// A training run.
@@ -79,9 +80,9 @@ impl<L: Learner> Run<L> {
         let groups = learner.groups();
         let parameters = groups.iter().map(|group| group.count()).sum();
         let at_once = options.piece.get().saturating_mul(options.length);
-        check_memory(parameters, learner.step_bytes(at_once))?;
+        check_rest(parameters, learner.step_bytes(at_once))?;
         let optimizers = groups.iter().map(|group| AdamW::new(options.adam, group)).collect();
-        identity.push(("text".to_owned(), format!("{:016x}", text.fingerprint())));
+        identity.push(("text", format!("{:016x}", text.fingerprint())));
         identity.extend(options.identity(compute.precision()));
         let mut run = Self {
             optimizers,

@@ -75,10 +75,10 @@ impl RunOptions {
     }
 
     /// The settings that decide the bits, by the names that messages give them.
-    pub(super) fn identity(&self, precision: Precision) -> Vec<(String, String)> {
+    pub(super) fn identity(&self, precision: Precision) -> [(&'static str, String); 11] {
         let CosineSchedule { peak, end, warm_up, steps } = self.schedule;
         let AdamOptions { beta1, beta2, epsilon, decay } = self.adam;
-        let settings = [
+        [
             ("number of steps", steps.to_string()),
             ("number of sequences per step", self.sequences.to_string()),
             ("number of sequences at once", self.piece.to_string()),
@@ -90,7 +90,6 @@ impl RunOptions {
             ("optimiser", format!("AdamW({beta1}, {beta2}, {epsilon}, {decay})")),
             ("seed", self.seed.to_string()),
             ("precision", format!("{precision:?}").to_lowercase()),
-        ];
-        settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        ]
     }
 }

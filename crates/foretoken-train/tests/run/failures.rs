@@ -1,9 +1,10 @@
 //! What goes wrong is named, and costs at most the steps since the last checkpoint.
 
 use std::fs;
+use std::num::NonZeroUsize;
 
 use foretoken_train::{
-    CosineSchedule, OutputFolder, Run, RunError, RunOptions, Start, check_memory,
+    CosineSchedule, Learner, OutputFolder, Run, RunError, RunOptions, Start, check_memory,
 };
 
 use crate::support::{Fault, Faulty, compute, count, model, open, options, plan};
@@ -177,6 +178,21 @@ fn sizes_beyond_all_memory_are_refused_like_others() {
         let plan = foretoken_train::Plan { options, ..plan(crate::support::options(1)) };
         let refused = Run::open(&compute, model(&compute), plan, folder, Start::Resume);
         assert!(matches!(refused, Err(RunError::Memory { .. })), "{sequences} x {length}");
+    }
+}
+
+#[test]
+fn a_run_needs_memory_for_what_is_still_to_come() {
+    let (folder, compute) = (tempfile::tempdir().expect("a folder"), compute(1));
+    let plan = plan(RunOptions { piece: NonZeroUsize::new(1 << 40).expect("some"), ..options(1) });
+    let model = model(&compute);
+    let parameters: usize = model.groups().iter().map(|group| group.count()).sum();
+    let step = model.step_bytes(plan.options.length << 40);
+    let folder = OutputFolder::open(folder.path()).expect("a folder");
+    match Run::open(&compute, model, plan, folder, Start::Anew) {
+        // Gradients and two moments: the values are there.
+        Err(RunError::Memory { needed, .. }) => assert_eq!(needed, 12 * parameters + step),
+        other => panic!("nobody has so much: {:?}", other.err()),
     }
 }
 

@@ -60,8 +60,7 @@ pub(crate) fn options(steps: u64) -> RunOptions {
 pub(crate) fn plan(options: RunOptions) -> Plan {
     let (text, held_out) = corpus(40).hold_out(0.1);
     let held_out = Reader::first(held_out, options.length, 4);
-    let identity = [("method", "base"), ("format", "as stored")];
-    let identity = identity.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let identity = vec![("method", "base".to_owned()), ("format", "as stored".to_owned())];
     Plan { text, held_out, options, identity }
 }
 

@@ -13,7 +13,7 @@ use crate::args::{
 };
 use crate::error::Error;
 use crate::progress::Bar;
-use crate::{chat, demo, engine, output};
+use crate::{demo, engine, output};
 use measure::Contest;
 use report::{Report, Terms};
 
@@ -77,13 +77,18 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let names = args.drafting.list()?;
     let prompts = args.set.read()?;
     let source = engine::resolve(&args.model)?;
-    let template = if args.set.chat { Some(chat::template(&source)?) } else { None };
+    let template = args.set.template(&prompts, &source)?;
     let mut options = args.load.options(source);
     args.drafting.apply(&args.model, &mut options)?;
-    let mut engines = Vec::new();
+    let mut engines: Vec<Engine> = Vec::new();
     for name in names {
         name.clone_into(&mut options.drafter);
-        engines.push(engine::load(&options)?);
+        let loaded = engine::load(&options)?;
+        if engines.iter().any(|other| other.drafter() == loaded.drafter()) {
+            let cause = format!("`auto` is `{}` here; each is measured once", loaded.drafter());
+            return Err(Error::flag("--drafter", cause));
+        }
+        engines.push(loaded);
     }
     let read = prompts.len();
     let mut jobs = args.jobs(&mut engines[0], prompts, (template.as_ref(), &expected))?;
@@ -148,7 +153,7 @@ impl Args {
             }
         }
         if jobs.is_empty() {
-            return Err(self.set.fault("the context holds none of its prompts; raise --context"));
+            return Err(self.set.too_long());
         }
         Ok(jobs)
     }

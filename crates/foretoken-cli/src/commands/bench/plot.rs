@@ -7,7 +7,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::report::{Record, heading};
-use crate::chart::{COLOURS, SIZE};
+use crate::chart::{COLOURS, SIZE, key};
 
 /// Draws the curves of every record.
 pub(super) fn svg(records: &[Record]) -> Result<String, Box<dyn Error>> {
@@ -52,14 +52,7 @@ fn draw(
             chart.draw_series(DashedLineSeries::new(line, 6, 5, colour.stroke_width(1)))?;
         }
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .margin(12)
-        .label_font(("sans-serif", 14))
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
+    key(&mut chart, SeriesLabelPosition::UpperLeft)?;
     area.present()?;
     Ok(())
 }

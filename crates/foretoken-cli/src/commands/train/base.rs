@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use foretoken::ModelSource;
-use foretoken_train::data::{Corpus, Encoder};
-use foretoken_train::{BaseModel, Llama, Start, StoredAs, check_memory, train_tokenizer};
+use foretoken_train::data::Encoder;
+use foretoken_train::{BaseModel, Llama, Start, StoredAs, train_tokenizer};
 
-use super::session::{Recipe, Session, tokens_at_once};
+use super::session::{Recipe, Session, check_memory, tokens_at_once};
 use crate::args::{ShapeArgs, TrainArgs};
 use crate::error::Error;
 use crate::output;
@@ -27,7 +27,7 @@ const TOKENIZER: &str = "tokenizer";
 
 /// Flags of `train base`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, allow_negative_numbers = true)]
 pub(super) struct Args {
     #[command(flatten)]
     shape: ShapeArgs,
@@ -51,18 +51,16 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let session = Session::start(train)?;
     let source = ModelSource::Folder(args.tokenizer(&session)?);
     let tokenizer = source.tokenizer()?;
-    let shape = args.shape.llama(tokenizer.vocab_size(), CONTEXT.max(train.length.get()))?;
-    let (step, text) = (shape.step_bytes(tokens_at_once(train)), Corpus::memory(&train.data)?);
-    check_memory(shape.parameters(), step.saturating_add(text))?;
+    let shape = args.shape.llama(tokenizer.vocab_size(), CONTEXT.max(train.length.get()));
+    check_memory(train, shape.parameters(), shape.step_bytes(tokens_at_once(train)))?;
     let encoder = Encoder::new(tokenizer, source.chat_template()?, shape.vocab);
     let vocabulary =
         if args.tokenizer.is_some() { "given".to_owned() } else { args.vocab.to_string() };
-    let settings = [
+    let identity = vec![
         ("method", "base".to_owned()),
         ("shape", args.shape.to_string()),
         ("vocabulary", vocabulary),
     ];
-    let identity = settings.map(|(name, value)| (name.to_owned(), value)).into();
     let model = Llama::new(session.compute(), shape, train.seed)?;
     let learner = BaseModel { model, stored: StoredAs::Bf16, source };
     session.train(train, &encoder, Recipe { learner, identity, learning_rate: 1e-3 })

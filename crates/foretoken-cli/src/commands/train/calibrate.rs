@@ -5,15 +5,15 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use foretoken::{
-    CalibrationOptions, Checkpoint, EngineOptions, MedusaCalibration, MedusaMeasurement,
-    MedusaSource, ModelSource, OpenOptions, calibrate_medusa,
+    CalibrationOptions, Checkpoint, EngineOptions, Error as EngineError, MedusaCalibration,
+    MedusaMeasurement, MedusaSource, ModelSource, OpenOptions, SamplingParams, calibrate_medusa,
 };
 use serde_json::{Value, json};
 
-use crate::args::{LoadArgs, PromptSetArgs, SetPrompt, medusa_heads};
+use crate::args::{LoadArgs, PromptSetArgs, medusa_heads};
 use crate::error::Error;
 use crate::progress::Bar;
-use crate::{chat, engine, output};
+use crate::{engine, output};
 
 const AFTER_HELP: &str = "\
 The model writes on from each prompt, undrafted, and the heads' guesses are compared with what it
@@ -30,14 +30,14 @@ const TOGETHER: usize = 16;
 
 /// Flags of `train calibrate`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, allow_negative_numbers = true)]
 pub(super) struct Args {
     /// The model the heads are for
-    #[arg(default_value = crate::demo::NAME)]
+    #[arg(default_value = crate::demo::NAME, env = "FORETOKEN_MODEL")]
     model: String,
 
     /// The heads: a folder, or a .safetensors or .pt file in one
-    #[arg(long, value_name = "HEADS")]
+    #[arg(long, value_name = "HEADS", env = "FORETOKEN_MEDUSA_HEADS")]
     medusa_heads: String,
 
     #[command(flatten)]
@@ -59,15 +59,21 @@ pub(super) struct Args {
 #[command(next_help_heading = "Calibration options")]
 struct TextArgs {
     /// Temperatures to measure at
-    #[arg(long, value_name = "T", value_delimiter = ',', default_values_t = TEMPERATURES)]
+    #[arg(
+        long,
+        value_name = "T",
+        env = "FORETOKEN_TEMPERATURE",
+        value_delimiter = ',',
+        default_values_t = TEMPERATURES
+    )]
     temperature: Vec<f64>,
 
     /// Most tokens per prompt and temperature
-    #[arg(long, value_name = "N", default_value_t = TOKENS)]
+    #[arg(long, value_name = "N", env = "FORETOKEN_MAX_TOKENS", default_value_t = TOKENS)]
     max_tokens: NonZeroUsize,
 
     /// Seed of the first prompt's text; each further prompt has the next
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", env = "FORETOKEN_SEED", default_value_t = 0)]
     seed: u64,
 }
 
@@ -76,36 +82,51 @@ const TOKENS: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 
 /// Measures heads.
 pub(super) fn run(args: Args) -> Result<(), Error> {
-    let source = engine::resolve(&args.model)?;
-    let heads = medusa_heads(&args.medusa_heads)?;
     let TextArgs { temperature: temperatures, max_tokens, seed } = args.texts;
-    let prompts = tokens(&args.prompts, &source)?;
+    for &temperature in &temperatures {
+        SamplingParams { temperature, ..<_>::default() }.validate(usize::MAX)?;
+    }
+    let engine = args.loading.options(engine::resolve(&args.model)?);
+    let heads = medusa_heads(&args.medusa_heads)?;
+    let open = OpenOptions { unknown_keys: engine.unknown_keys };
+    let checkpoint = Checkpoint::open(&engine.model, &open)?;
+    for warning in checkpoint.warnings() {
+        output::warn(&format!("{}: {warning}", checkpoint.name()));
+    }
+    let prompts = tokens(&args.prompts, &checkpoint, engine.context)?;
     let text = args.prompts.name();
     let tokens = max_tokens.get();
     let options = CalibrationOptions { prompts, text, temperatures, tokens, seed };
-    let calibration = measure(args.loading.options(source), heads, &options)?;
+    let calibration = measure(engine, heads, &options)?;
     if args.json {
         return output::print_json(&as_json(&calibration));
     }
     output::print(&calibration.measurements.iter().map(line).collect::<String>())
 }
 
-/// Measures the heads in a folder that training has written, with the defaults of `train calibrate`.
-pub(super) fn after_training(
-    engine: EngineOptions,
-    heads: &Path,
+/// What heads of a model are to be measured on: a file of prompts, with the defaults of `train calibrate`.
+pub(super) fn defaults(
     prompts: &Path,
-) -> Result<(), Error> {
+    checkpoint: &Checkpoint,
+) -> Result<CalibrationOptions, Error> {
     let set = PromptSetArgs::of_file(prompts);
-    let options = CalibrationOptions {
-        prompts: tokens(&set, &engine.model)?,
+    Ok(CalibrationOptions {
+        prompts: tokens(&set, checkpoint, None)?,
         text: set.name(),
         temperatures: TEMPERATURES.to_vec(),
         tokens: TOKENS.get(),
         seed: 0,
-    };
+    })
+}
+
+/// Measures the heads in a folder that training has written.
+pub(super) fn after_training(
+    engine: EngineOptions,
+    heads: &Path,
+    options: &CalibrationOptions,
+) -> Result<(), Error> {
     let heads = MedusaSource::Folder(ModelSource::Folder(heads.to_owned()));
-    let calibration = measure(engine, heads, &options)?;
+    let calibration = measure(engine, heads, options)?;
     calibration.measurements.iter().for_each(|measured| output::note(line(measured).trim_end()));
     Ok(())
 }
@@ -142,20 +163,31 @@ fn folder(heads: &MedusaSource) -> Result<PathBuf, Error> {
     }
 }
 
-/// The prompts that leave room to write.
-fn tokens(set: &PromptSetArgs, source: &ModelSource) -> Result<Vec<Vec<u32>>, Error> {
-    let checkpoint = Checkpoint::open(source, &OpenOptions::default())?;
-    let tokenizer = source.tokenizer()?;
-    let template = set.chat.then(|| chat::template(source)).transpose()?;
-    let model = (checkpoint.name(), &tokenizer);
-    let tokens = |prompt: &SetPrompt| {
-        let tokens = prompt.tokens(model, template.as_ref());
-        tokens.map_err(|cause| cause.context(&set.place(prompt.line)))
-    };
-    let mut prompts = set.read()?.iter().map(tokens).collect::<Result<Vec<_>, Error>>()?;
-    prompts.retain(|prompt| prompt.len() < checkpoint.spec().context);
+/// The prompts that leave room to write; a warning for each of the others.
+fn tokens(
+    set: &PromptSetArgs,
+    checkpoint: &Checkpoint,
+    context: Option<usize>,
+) -> Result<Vec<Vec<u32>>, Error> {
+    let (source, context) = (checkpoint.source(), context.unwrap_or(checkpoint.spec().context));
+    let (read, tokenizer) = (set.read()?, source.tokenizer()?);
+    let template = set.template(&read, source)?;
+    let mut prompts = Vec::new();
+    for prompt in read {
+        let place = set.place(prompt.line);
+        let tokens = prompt.tokens((checkpoint.name(), &tokenizer), template.as_ref());
+        let tokens = tokens.map_err(|cause| cause.context(&place))?;
+        match tokens.len() {
+            0 => return Err(Error::from(EngineError::EmptyPrompt).context(&place)),
+            tokens if tokens >= context => {
+                let cause = EngineError::PromptTooLong { tokens, context };
+                output::warn(&format!("{place}: left out: {cause}"));
+            }
+            _ => prompts.push(tokens),
+        }
+    }
     if prompts.is_empty() {
-        return Err(set.fault("every prompt fills the model's context; shorten them"));
+        return Err(set.too_long());
     }
     Ok(prompts)
 }

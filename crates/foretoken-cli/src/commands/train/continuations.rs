@@ -52,6 +52,17 @@ pub(super) struct DistillArgs {
     max_tokens: NonZeroUsize,
 }
 
+impl DistillArgs {
+    fn sampling(&self) -> SamplingParams {
+        SamplingParams { temperature: self.temperature, ..<_>::default() }
+    }
+
+    /// Finds values out of range before anything is read.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        Ok(self.sampling().validate(usize::MAX)?)
+    }
+}
+
 /// What is continued, and by which model.
 pub(super) struct Continuations<'a> {
     pub(super) count: NonZeroUsize,
@@ -88,20 +99,23 @@ impl Continuations<'_> {
             "max_tokens": self.args.max_tokens,
             "seed": self.train.seed,
         });
-        if file.exists() && !self.train.restart {
+        if file.exists() {
             let text = fs::read(file).map_err(|cause| Error::read(file, cause))?;
             let found: Value = serde_json::from_slice(&text).unwrap_or_default();
             let differs = settings.as_object().into_iter().flatten();
             let mut differs = differs.filter(|(key, value)| found.get(key) != Some(value));
-            return match differs.next() {
-                None => Ok(()),
-                Some((key, wanted)) => Err(Error::failure(format!(
-                    "`{}` says that the continuations there have {key} {}, not {wanted}; name another \
-                     folder, or begin anew with --restart",
-                    file.display(),
-                    found.get(key).unwrap_or(&Value::Null)
-                ))),
-            };
+            match differs.next() {
+                None => return Ok(()),
+                Some(_) if self.train.restart => {}
+                Some((key, wanted)) => {
+                    return Err(Error::failure(format!(
+                        "`{}` says that the continuations there have {key} {}, not {wanted}; name another \
+                         folder, or begin anew with --restart",
+                        file.display(),
+                        found.get(key).unwrap_or(&Value::Null)
+                    )));
+                }
+            }
         }
         for made in made.into_iter().filter(|made| made.exists()) {
             fs::remove_file(made).map_err(|cause| Error::write(made, cause))?;
@@ -156,7 +170,7 @@ impl Continuations<'_> {
         let (document, length) = prompts[chosen];
         let (tokens, _) = self.prompts.document(document);
         Request {
-            sampling: SamplingParams { temperature: self.args.temperature, ..<_>::default() },
+            sampling: self.args.sampling(),
             seed: Some(self.train.seed),
             choice: index as u32,
             max_tokens: Some(self.args.max_tokens.get()),

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use foretoken::{Checkpoint, ModelSource, OpenOptions, WeightFormat};
-use foretoken_train::data::{Corpus, Encoder};
-use foretoken_train::{BaseModel, DraftModel, FrozenTarget, Llama, StoredAs, check_memory};
+use foretoken_train::data::Encoder;
+use foretoken_train::{BaseModel, DraftModel, FrozenTarget, Llama, StoredAs};
 
-use super::session::{Recipe, Session, tokens_at_once};
-use crate::args::{ShapeArgs, TrainArgs, formats};
+use super::session::{Recipe, Session, check_memory, tokens_at_once};
+use crate::args::{ShapeArgs, TrainArgs, formats, parse_share};
 use crate::engine;
 use crate::error::Error;
 
@@ -27,7 +27,7 @@ const TOKENIZERS: [&str; 3] = ["tokenizer.json", "tokenizer.model", "vocab.json"
 
 /// Flags of `train draft`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, allow_negative_numbers = true)]
 pub(super) struct Args {
     /// The model the draft is for
     model: String,
@@ -53,28 +53,19 @@ pub(super) struct Args {
     train: TrainArgs,
 }
 
-fn parse_share(text: &str) -> Result<f32, &'static str> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or("write a number from 0 to 1, such as 0.9")
-}
-
 /// Trains the draft.
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     let train = &args.train;
     let session = Session::start(train)?;
     let source = engine::resolve(&args.model)?;
     let checkpoint = Checkpoint::open(&source, &OpenOptions::default())?;
-    let (spec, length) = (checkpoint.spec(), train.length.get());
-    if length > spec.context {
-        let cause = format!("the model's context ends at {} tokens", spec.context);
-        return Err(Error::flag("--length", cause));
-    }
+    let spec = checkpoint.spec();
+    train.check_length(spec.context)?;
     let files = args.files(&source)?;
-    let shape = args.shape.llama(spec.vocab, spec.context)?;
+    let shape = args.shape.llama(spec.vocab, spec.context);
     let encoder = Encoder::of(&checkpoint)?;
     let target = FrozenTarget::load(session.compute(), &checkpoint, args.quant)?;
-    let (step, text) = (shape.step_bytes(tokens_at_once(train)), Corpus::memory(&train.data)?);
-    check_memory(shape.parameters(), step.saturating_add(text))?;
+    check_memory(train, shape.parameters(), shape.step_bytes(tokens_at_once(train)))?;
     let identity = args.identity(checkpoint.name());
     let model = Llama::new(session.compute(), shape, train.seed)?;
     let draft = BaseModel { model, stored: StoredAs::Bf16, source: files };
@@ -108,14 +99,13 @@ impl Args {
     }
 
     /// What makes a run one of this draft.
-    fn identity(&self, model: &str) -> Vec<(String, String)> {
-        let settings = [
+    fn identity(&self, model: &str) -> Vec<(&'static str, String)> {
+        vec![
             ("method", "draft".to_owned()),
             ("model", model.to_owned()),
             ("format", self.quant.map_or("as stored", |format| format.name()).to_owned()),
             ("shape", self.shape.to_string()),
             ("share of the divergence", self.soft.to_string()),
-        ];
-        settings.map(|(name, value)| (name.to_owned(), value)).into()
+        ]
     }
 }

@@ -1,11 +1,10 @@
 //! Flags of joint training (Medusa-2): `train medusa --joint`.
 
-use std::iter;
-
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use foretoken::{Checkpoint, ModelSource};
-use foretoken_train::{JointOptions, Kept, Llama, LlamaShape, Ramp, check_memory};
+use foretoken_train::{JointOptions, Kept, LlamaShape, Ramp};
 
+use crate::args::{parse_rate, parse_share};
 use crate::error::Error;
 
 /// The model's highest learning rate, as part of the heads', unless the user says otherwise.
@@ -56,16 +55,6 @@ fn ramps() -> impl TypedValueParser<Value = Ramp> {
     })
 }
 
-fn parse_share(text: &str) -> Result<f32, &'static str> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or("write a number from 0 to 1, such as 0.5")
-}
-
-fn parse_rate(text: &str) -> Result<f32, &'static str> {
-    let rate = text.parse().ok().filter(|rate: &f32| rate.is_finite() && *rate > 0.0);
-    rate.ok_or("write a number above 0, such as 0.2 or 1e-4")
-}
-
 impl JointArgs {
     /// What the flags say, with heads that learn at this rate.
     pub(super) fn options(&self, learning_rate: f32) -> JointOptions {
@@ -78,8 +67,8 @@ impl JointArgs {
         }
     }
 
-    /// The model to train, if it is.
-    pub(super) fn model(&self, checkpoint: &Checkpoint) -> Result<Option<Llama>, Error> {
+    /// The shape of the model to train, if it is.
+    pub(super) fn model(&self, checkpoint: &Checkpoint) -> Result<Option<LlamaShape>, Error> {
         if !self.joint {
             return Ok(None);
         }
@@ -88,25 +77,21 @@ impl JointArgs {
                 "a model in a GGUF file cannot be written back; name its Hugging Face folder";
             return Err(Error::flag("--joint", cause));
         }
-        let shape = LlamaShape::of_spec(checkpoint.spec(), checkpoint.name())?;
-        check_memory(shape.parameters(), 0)?;
-        Ok(Some(Llama::open(checkpoint.source())?))
+        Ok(Some(LlamaShape::of_spec(checkpoint.spec(), checkpoint.name())?))
     }
 
     /// What makes a run one of this method and these options.
-    pub(super) fn identity(&self) -> Vec<(String, String)> {
-        let method = |name: &str| ("method".to_owned(), name.to_owned());
+    pub(super) fn identity(&self) -> Vec<(&'static str, String)> {
         if !self.joint {
-            return vec![method("medusa")];
+            return vec![("method", "medusa".to_owned())];
         }
         let rate = self.backbone_rate.map_or("default".to_owned(), |rate| rate.to_string());
-        let settings = [
+        vec![
+            ("method", "medusa-2".to_owned()),
             ("loss that keeps the model", format!("{:?}", self.keep).to_lowercase()),
             ("share of stage one", self.stage_one.to_string()),
             ("model's learning rate", rate),
             ("lambda", format!("{} ({:?})", self.lambda, self.lambda_ramp).to_lowercase()),
-        ];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value));
-        iter::once(method("medusa-2")).chain(settings).collect()
+        ]
     }
 }

@@ -4,17 +4,20 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use foretoken::{Checkpoint, EngineOptions, ModelSource, OpenOptions, WeightFormat};
-use foretoken_train::data::{Corpus, Encoder};
+use foretoken::{
+    Checkpoint, EngineOptions, MedusaHeads, ModelSource, ModelSpec, OpenOptions, WeightFormat,
+};
+use foretoken_train::data::Encoder;
 use foretoken_train::{
-    FrozenTarget, HeadExport, HeadLabels, HeadLayout, HeadPrecision, JointExport, Medusa1, Medusa2,
-    MedusaObjective, MedusaParameters, OutputMatrices, StoredAs, check_memory,
+    FrozenTarget, HeadExport, HeadLabels, HeadLayout, HeadPrecision, JointExport, Llama,
+    LlamaShape, Medusa1, Medusa2, MedusaObjective, MedusaParameters, MedusaShape, OutputMatrices,
+    StoredAs,
 };
 
 use super::calibrate;
 use super::continuations::{Continuations, DistillArgs};
 use super::joint::JointArgs;
-use super::session::{Recipe, Session};
+use super::session::{Recipe, Session, check_memory, tokens_at_once};
 use crate::args::{TrainArgs, formats};
 use crate::engine;
 use crate::error::Error;
@@ -37,10 +40,12 @@ Examples:
 
 /// Highest rate of the heads unless the user says otherwise.
 const LEARNING_RATE: f32 = 1e-3;
+/// The flag that names heads to go on with.
+const FROM: &str = "--from";
 
 /// Flags of `train medusa`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, allow_negative_numbers = true)]
 pub(super) struct Args {
     /// The model the heads are for
     model: String,
@@ -122,33 +127,42 @@ fn parse_decay(text: &str) -> Result<f32, &'static str> {
 /// Trains the heads.
 pub(super) fn run(args: Args) -> Result<(), Error> {
     let Args { model, heads, joint, distill, mut train } = args;
-    if heads.shared_output && heads.layout == HeadLayout::Vllm {
-        let cause = "vLLM reads no heads that share the output matrix; leave out --shared-output";
-        return Err(Error::flag("--layout", cause));
-    }
-    let session = Session::start(&train)?;
+    heads.check()?;
+    distill.check()?;
+    let mut session = Session::start(&train)?;
     let source = engine::resolve(&model)?;
-    let mut plain = EngineOptions {
-        drafter: "none".to_owned(),
-        format: heads.quant,
-        threads: train.threads,
-        isa: train.isa,
-        ..EngineOptions::new(source.clone())
-    };
     let checkpoint = Checkpoint::open(&source, &OpenOptions::default())?;
+    let first = heads.first()?;
+    let shape = heads.shape(first.as_ref(), checkpoint.spec());
+    train.check_length(checkpoint.spec().context)?;
+    if train.length.get() <= shape.count {
+        let cause = format!("head {} learns nothing from {} tokens", shape.count, train.length);
+        return Err(Error::flag("--length", format!("{cause}; give more")));
+    }
     let encoder = Encoder::of(&checkpoint)?;
+    let prompts = heads.calibrate.as_deref();
+    let calibration = prompts.map(|file| calibrate::defaults(file, &checkpoint)).transpose()?;
     let trained = joint.model(&checkpoint)?;
+    let fits = |train: &TrainArgs| fits(train, shape, trained.as_ref());
+    fits(&train)?;
+    let mut plain = heads.engine(source.clone(), &train);
     if let Some(count) = distill.self_distill {
-        let prompts = &Corpus::read(session.compute(), &encoder, &train.data)?;
+        let prompts = &session.read(&encoder, &train.data)?;
         let (options, model) = (plain.clone(), checkpoint.name());
         let made = Continuations { count, args: &distill, train: &train, prompts, options, model };
         train.data = vec![made.file()?];
     }
     let target = FrozenTarget::load(session.compute(), &checkpoint, heads.quant)?;
-    let parameters = heads.parameters(&target)?;
+    fits(&train)?;
+    let parameters = match &first {
+        Some(files) => MedusaParameters::read(files, target.spec())
+            .map_err(|cause| Error::from(cause).context(FROM))?,
+        None => MedusaParameters::new(shape, target.head()),
+    };
     let objective = MedusaObjective { labels: heads.labels, decay: heads.decay };
-    let identity = [joint.identity(), heads.identity(checkpoint.name(), &parameters)].concat();
-    if let Some(model) = trained {
+    let identity = [joint.identity(), heads.identity(checkpoint.name(), shape)].concat();
+    if trained.is_some() {
+        let model = Llama::open(&source)?;
         let options = joint.options(train.learning_rate.unwrap_or(LEARNING_RATE));
         let export = JointExport { stored: StoredAs::Bf16, source };
         let learner = Medusa2::new((model, target), parameters, objective, options, export);
@@ -165,40 +179,73 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
         let recipe = Recipe { learner, identity, learning_rate: LEARNING_RATE };
         session.train(&train, &encoder, recipe)?;
     }
-    match &heads.calibrate {
-        Some(prompts) => calibrate::after_training(plain, &train.out, prompts),
+    match calibration {
+        Some(options) => calibrate::after_training(plain, &train.out, &options),
         None => Ok(()),
     }
 }
 
+/// Refuses heads, and a model that is trained with them, that do not fit in memory.
+fn fits(train: &TrainArgs, heads: MedusaShape, model: Option<&LlamaShape>) -> Result<(), Error> {
+    let tokens = tokens_at_once(train);
+    let (parameters, step) =
+        model.map_or((0, 0), |model| (model.parameters(), model.step_bytes(tokens)));
+    let parameters = parameters.saturating_add(heads.parameters());
+    check_memory(
+        train,
+        parameters,
+        step.saturating_add(MedusaParameters::step_bytes(heads, tokens)),
+    )
+}
+
 impl HeadArgs {
-    /// The heads to begin with.
-    fn parameters(&self, target: &FrozenTarget) -> Result<MedusaParameters, Error> {
-        if let Some(from) = &self.from {
-            let files = engine::resolve_heads(from)?.open()?;
-            check_memory(files.shape().parameters(), 0)?;
-            let read = MedusaParameters::read(&files, target.spec());
-            return read.map_err(|cause| Error::from(cause).context("--from"));
+    /// Refuses layouts that have no place for the heads.
+    fn check(&self) -> Result<(), Error> {
+        if self.shared_output && self.layout == HeadLayout::Vllm {
+            let cause =
+                "vLLM reads no heads that share the output matrix; leave out --shared-output";
+            return Err(Error::flag("--layout", cause));
         }
+        Ok(())
+    }
+
+    /// The files of the heads to begin with, if they are not new.
+    fn first(&self) -> Result<Option<MedusaHeads>, Error> {
+        let open = |from: &String| Ok::<_, Error>(engine::resolve_heads(from)?.open()?);
+        self.from.as_ref().map(open).transpose().map_err(|cause| cause.context(FROM))
+    }
+
+    /// What the heads are, those to begin with or new ones.
+    fn shape(&self, first: Option<&MedusaHeads>, model: &ModelSpec) -> MedusaShape {
         let outputs = if self.shared_output { OutputMatrices::Shared } else { OutputMatrices::Own };
-        let size = (self.heads.get(), self.layers.get());
-        let shape = MedusaParameters::shape_for(target.spec(), size, outputs);
-        check_memory(shape.parameters(), 0)?;
-        Ok(MedusaParameters::new(shape, target.head()))
+        let new = || {
+            let size = (self.heads.get(), self.layers.get());
+            MedusaParameters::shape_for(model, size, outputs)
+        };
+        first.map_or_else(new, MedusaHeads::shape)
+    }
+
+    /// The engine that runs the model undrafted.
+    fn engine(&self, model: ModelSource, train: &TrainArgs) -> EngineOptions {
+        EngineOptions {
+            drafter: "none".to_owned(),
+            format: self.quant,
+            threads: train.threads,
+            isa: train.isa,
+            ..EngineOptions::new(model)
+        }
     }
 
     /// What makes a run one of these heads.
-    fn identity(&self, model: &str, heads: &MedusaParameters) -> Vec<(String, String)> {
-        let shape = heads.shape();
+    fn identity(&self, model: &str, shape: MedusaShape) -> Vec<(&'static str, String)> {
         let output = shape.vocab.map_or("the model's", |_| "their own");
-        let settings = [
+        vec![
             ("model", model.to_owned()),
             ("weight format", self.quant.map_or("as stored", |format| format.name()).to_owned()),
             ("heads", format!("{} of {} blocks, output {output}", shape.count, shape.blocks)),
             ("first heads", self.from.clone().unwrap_or_else(|| "new".to_owned())),
             ("labels", format!("{:?}", self.labels).to_lowercase()),
             ("decay", self.decay.to_string()),
-        ];
-        settings.map(|(name, value)| (name.to_owned(), value)).into()
+        ]
     }
 }

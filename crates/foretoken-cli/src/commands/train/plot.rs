@@ -6,7 +6,7 @@ use foretoken_train::{History, HistoryPoint};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::chart::{COLOURS, SIZE};
+use crate::chart::{COLOURS, SIZE, key};
 
 /// Ends of names of validation's means that are shares.
 const SHARES: [&str; 3] = ["top1", "top5", "agreement"];
@@ -92,11 +92,5 @@ fn draw(
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
     }
-    chart
-        .configure_series_labels()
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .label_font(("sans-serif", 14))
-        .draw()?;
-    Ok(())
+    key(&mut chart, SeriesLabelPosition::MiddleRight)
 }

@@ -1,6 +1,7 @@
 //! What all trainings share: threads, text, the run with its progress, and the report at its end.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use foretoken::Isa;
@@ -9,13 +10,13 @@ use foretoken_train::{
     AdamOptions, Compute, CosineSchedule, CpuOptions, Learner, OutputFolder, Plan, Precision, Run,
     RunOptions, Start,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::plot;
 use crate::args::TrainArgs;
 use crate::error::Error;
 use crate::output;
-use crate::progress::TrainingBar;
+use crate::progress::{TrainingBar, held_out};
 
 /// Part of the data that validates where nothing else does.
 const HELD_OUT: f64 = 0.01;
@@ -33,13 +34,15 @@ pub(super) struct Session {
     compute: Compute,
     output: OutputFolder,
     start: Start,
+    /// Lines of text that were left out.
+    skipped: u64,
 }
 
 /// What is trained, and what its method decides.
 pub(super) struct Recipe<L> {
     pub(super) learner: L,
     /// Settings beside the common ones that make a run this one; see [`Plan::identity`].
-    pub(super) identity: Vec<(String, String)>,
+    pub(super) identity: Vec<(&'static str, String)>,
     /// Highest learning rate unless the user says otherwise.
     pub(super) learning_rate: f32,
 }
@@ -53,7 +56,7 @@ impl Session {
         let options = CpuOptions { threads, isa: args.isa };
         let precision = args.precision.unwrap_or_else(|| precision(args.isa));
         let start = if is_begun { Start::Resume } else { Start::Anew };
-        Ok(Self { compute: Compute::new(options, precision), output, start })
+        Ok(Self { compute: Compute::new(options, precision), output, start, skipped: 0 })
     }
 
     /// Whether a run goes on.
@@ -66,6 +69,17 @@ impl Session {
         &self.compute
     }
 
+    /// Reads text; lines that are no documents are told and counted.
+    pub(super) fn read(&mut self, encoder: &Encoder, paths: &[PathBuf]) -> Result<Corpus, Error> {
+        let text = Corpus::read(&self.compute, encoder, paths)?;
+        let skipped = text.skipped();
+        if skipped.count > 0 {
+            output::warn(&skipped.to_string());
+        }
+        self.skipped += skipped.count;
+        Ok(text)
+    }
+
     /// Reads the text, trains, draws the curves and reports.
     pub(super) fn train<L: Learner>(
         mut self,
@@ -75,7 +89,6 @@ impl Session {
     ) -> Result<(), Error> {
         let started = Instant::now();
         let (text, held_out) = self.text(args, encoder)?;
-        let skipped = text.skipped().count;
         let options = options(args, recipe.learning_rate);
         let plan = Plan { text, held_out, options, identity: recipe.identity };
         let mut run = Run::open(&self.compute, recipe.learner, plan, self.output, self.start)?;
@@ -90,27 +103,21 @@ impl Session {
         let path = args.out.join(CURVES);
         let curves = curves.map_err(|cause| Error::write(&path, cause))?;
         std::fs::write(&path, curves).map_err(|cause| Error::write(&path, cause))?;
-        report(
-            args,
-            &run,
-            &json!({
-                "skipped_lines": skipped,
-                "seconds": started.elapsed().as_secs_f64(),
-                "threads": self.compute.backend().threads(),
-            }),
-        )
+        let effort = Effort {
+            skipped: self.skipped,
+            seconds: started.elapsed().as_secs_f64(),
+            threads: self.compute.backend().threads(),
+        };
+        report(args, &run, &effort)
     }
 
     /// What is learned, and what is not.
-    fn text(&self, args: &TrainArgs, encoder: &Encoder) -> Result<(Corpus, Sequences), Error> {
-        let text = Corpus::read(&self.compute, encoder, &args.data)?;
-        if text.skipped().count > 0 {
-            output::warn(&text.skipped().to_string());
-        }
+    fn text(&mut self, args: &TrainArgs, encoder: &Encoder) -> Result<(Corpus, Sequences), Error> {
+        let text = self.read(encoder, &args.data)?;
         let (text, held_out) = if args.validate.is_empty() {
             text.hold_out(HELD_OUT)
         } else {
-            (text, Corpus::read(&self.compute, encoder, &args.validate)?)
+            (text, self.read(encoder, &args.validate)?)
         };
         output::note(&format!(
             "{} documents with {} tokens to learn from, {} to validate on",
@@ -121,6 +128,14 @@ impl Session {
         let length = args.length.get();
         Ok((text, Reader::first(held_out, length, VALIDATION_TOKENS.div_ceil(length))))
     }
+}
+
+/// Refuses a training of so many parameters whose steps need so many bytes if it does not fit in memory with
+/// all its text.
+pub(super) fn check_memory(train: &TrainArgs, parameters: usize, step: usize) -> Result<(), Error> {
+    let files: Vec<_> = train.data.iter().chain(&train.validate).cloned().collect();
+    let text = Corpus::memory(&files)?;
+    Ok(foretoken_train::check_memory(parameters, step.saturating_add(text))?)
 }
 
 /// Rounding products pays where there are instructions for it.
@@ -162,38 +177,37 @@ fn options(args: &TrainArgs, learning_rate: f32) -> RunOptions {
     }
 }
 
+/// What a training took.
+struct Effort {
+    skipped: u64,
+    seconds: f64,
+    threads: usize,
+}
+
 /// Prints what came of it.
-fn report<L: Learner>(args: &TrainArgs, run: &Run<L>, more: &Value) -> Result<(), Error> {
+fn report<L: Learner>(args: &TrainArgs, run: &Run<L>, effort: &Effort) -> Result<(), Error> {
     let last = run.history().points().last();
-    let validation = last.iter().flat_map(|point| &point.validation);
-    let validation: Map<_, _> =
-        validation.map(|(name, mean)| (name.clone(), json!(mean))).collect();
-    let loss = last.as_ref().map(|point| point.loss);
+    let (loss, validation) =
+        last.map_or((f64::NAN, Vec::new()), |last| (last.loss, last.validation));
     if args.json {
-        let mut object = json!({
+        let means = validation.into_iter().map(|(name, mean)| (name, json!(mean)));
+        return output::print_json(&json!({
             "out": args.out,
             "steps": run.done(),
             "tokens": run.tokens(),
             "loss": loss,
-            "validation": validation,
+            "validation": means.collect::<Map<_, _>>(),
             "seed": args.seed,
-        });
-        if let (Some(object), Some(more)) = (object.as_object_mut(), more.as_object()) {
-            object.extend(more.clone());
-        }
-        return output::print_json(&object);
+            "skipped_lines": effort.skipped,
+            "seconds": effort.seconds,
+            "threads": effort.threads,
+        }));
     }
-    let means: Vec<_> = last
-        .iter()
-        .flat_map(|point| &point.validation)
-        .map(|(name, mean)| format!(", {name} {mean:.4}"))
-        .collect();
     output::print(&format!(
-        "{} steps, {} tokens, loss {:.4}; held-out text{}; written to {}\n",
+        "{} steps, {} tokens, loss {loss:.4}; {}; written to {}\n",
         run.done(),
         run.tokens(),
-        loss.unwrap_or(f64::NAN),
-        if means.is_empty() { ": none".to_owned() } else { means.concat() },
+        held_out(&validation),
         args.out.display()
     ))
 }
