@@ -158,7 +158,7 @@ fn states(case: &str, output: PassOutput) -> (OutputHead, usize, Vec<Vec<f32>>) 
 #[test]
 fn passes_without_logits_pack_no_output_matrix() {
     let mut outputs = vec![];
-    for case in ["llama-gqa", "qwen3"] {
+    for case in ["llama-mha", "qwen3"] {
         let (output, with, wanted) = states(case, PassOutput::Logits);
         let (_, without, found) = states(case, PassOutput::Hidden);
         assert_eq!(with - without, usize::from(output == OutputHead::Own), "{case}");
