@@ -111,9 +111,10 @@ impl Adjacency {
         if successors.is_empty() {
             return;
         }
+        let count = successors.len().min(SUCCESSORS);
         let row = self.row(token);
-        *row = Row::default();
-        successors.iter().for_each(|&successor| row.push(successor));
+        row.successors[..count].copy_from_slice(&successors[..count]);
+        row.count = count;
     }
 }
 

@@ -84,7 +84,7 @@ fn a_corpus_is_shown_to_all_and_changes_no_text_whatever_its_file_says() {
     let documents: Vec<_> = jobs.iter().map(|job| job.text.tokens.clone()).collect();
     let file = index(folder.path(), &documents, &tiny.source());
     let whole = fs::read(&file).unwrap();
-    let mut accepted = |damage: &dyn Fn(&mut [u8])| -> Vec<u64> {
+    let accepted = |damage: &dyn Fn(&mut [u8])| -> Vec<u64> {
         let mut bytes = whole.clone();
         damage(&mut bytes[32..]);
         fs::write(&file, bytes).unwrap();
