@@ -5,7 +5,9 @@
 use std::num::NonZeroUsize;
 
 use foretoken_cpu::{CpuBackend, CpuOptions, Isa};
-use foretoken_tensor::conformance::{Thoroughness, check_against_reference, check_invariance};
+use foretoken_tensor::conformance::{
+    Thoroughness, check_against_reference, check_places, check_row_counts,
+};
 
 /// More threads than the narrowest model of the suite has columns, and those of usual machines.
 const THREADS: [usize; 5] = [1, 2, 3, 4, 9];
@@ -24,7 +26,7 @@ fn team(isa: Isa) -> Option<[CpuBackend; THREADS.len()]> {
     Some(team)
 }
 
-/// The suite at a level, in two tests, so that two cores share it.
+/// The suite at a level, in tests that cores can share.
 macro_rules! levels {
     ($($level:ident: $isa:expr,)+) => {
         $(mod $level {
@@ -37,9 +39,15 @@ macro_rules! levels {
             }
 
             #[test]
-            fn is_row_invariant() {
+            fn is_invariant_at_all_places() {
                 let Some(team) = team($isa) else { return };
-                check_invariance(&team, Thoroughness::Quick);
+                check_places(&team, Thoroughness::Quick);
+            }
+
+            #[test]
+            fn is_invariant_for_all_row_counts() {
+                let Some(team) = team($isa) else { return };
+                check_row_counts(&team, Thoroughness::Quick);
             }
         })+
     };

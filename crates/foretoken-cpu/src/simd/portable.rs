@@ -29,9 +29,15 @@ impl Products for Portable {
 
     #[inline(always)]
     fn dot(self, mut sum: Self::P, weights: Self::B, x: [i8; 4]) -> Self::P {
-        for (lane, sum) in sum.iter_mut().enumerate() {
-            for (i, x) in x.iter().enumerate() {
-                *sum += i32::from(weights[4 * lane + i]) * i32::from(*x);
+        // Loops over lanes, without checks of overflow, are what compilers turn into vectors.
+        let mut fours = [0; LANES];
+        for (four, bytes) in fours.iter_mut().zip(weights.as_chunks().0) {
+            *four = u32::from_le_bytes(*bytes);
+        }
+        for (i, x) in x.into_iter().enumerate() {
+            for (sum, four) in sum.iter_mut().zip(fours) {
+                let weight = (four >> (8 * i) & 0xff).cast_signed();
+                *sum = sum.wrapping_add(weight * i32::from(x));
             }
         }
         sum

@@ -10,7 +10,7 @@
 //!   whole passes; [`check_packing`] does so for each stored and packed weight format, and for refusals;
 //! - [`check_invariance`] compares a team with itself: a tree with each of its paths as a chain and
 //!   one token at a time, prefill in chunks, a sequence alone and among others, on one member and on
-//!   another; [`check_row_counts`] is the part of it that concerns products.
+//!   another; [`check_places`] is the part of it that concerns attention, [`check_row_counts`] that of products.
 //!
 //! Weight formats are those of [`QUANTS`](crate::QUANTS) that the reference packs, so a new one is
 //! covered by its entry there.
@@ -31,7 +31,7 @@ mod tests;
 mod tree;
 
 pub use attention::check_attention;
-pub use invariance::{check_invariance, check_row_counts};
+pub use invariance::{check_invariance, check_places, check_row_counts};
 pub use operators::{check_linear, check_operators};
 pub use packing::check_packing;
 pub use programs::check_programs;
