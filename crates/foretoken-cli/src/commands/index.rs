@@ -53,7 +53,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let checkpoint = Checkpoint::open(&source, &options)?;
     let options = CpuOptions { threads: default_threads(), isa: None };
     let compute = Compute::new(options, Precision::F32);
-    let corpus = Corpus::read(&compute, &Encoder::of(&checkpoint)?, &[args.corpus.clone()])?;
+    let corpus =
+        Corpus::read(&compute, &Encoder::of(&checkpoint)?, std::slice::from_ref(&args.corpus))?;
     if corpus.skipped().count > 0 {
         output::warn(&corpus.skipped().to_string());
     }
