@@ -76,17 +76,17 @@ impl Prediction {
         builder.reset(task.tree.token(0));
         while builder.len() <= ceilings.nodes.min(task.room.nodes) {
             let enough = ceilings.min_probability;
-            let best = branches
-                .iter_mut()
-                .filter(|branch| branch.probability >= enough || builder.len() <= least)
-                .max_by(|a, b| a.probability.total_cmp(&b.probability));
-            let Some(branch) = best else { break };
+            let best = (0..branches.len())
+                .filter(|&n| branches[n].probability >= enough || builder.len() <= least)
+                .max_by(|&a, &b| branches[a].probability.total_cmp(&branches[b].probability));
+            let Some(best) = best else { break };
+            let branch = &mut branches[best];
             let token = task.prediction.get(branch.place.next);
             let node = token
                 .filter(|_| branch.depth < task.room.depth)
                 .and_then(|&token| builder.push(branch.last, token, Role::Candidate).ok());
             let Some(node) = node else {
-                branch.probability = f64::NEG_INFINITY;
+                branches.remove(best);
                 continue;
             };
             let place = Place { next: branch.place.next + 1, agreeing: branch.place.agreeing + 1 };
