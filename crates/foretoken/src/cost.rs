@@ -20,8 +20,8 @@ pub use shapes::{SHAPES, Shape};
 
 /// Seconds of a pass over its number of new rows, at the start of a text.
 ///
-/// Between measured numbers of rows it is interpolated, beyond the last it goes on as steeply as it ended.
-/// It never falls: that more rows were once faster is noise.
+/// Between measured numbers of rows it is interpolated. Beyond the last, at most 64, it goes on as steeply as it
+/// ended, which is a guess. It never falls: that more rows were once faster is noise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CostCurve {
     /// Rows and seconds, both ascending; the first is one row.
