@@ -112,7 +112,7 @@ fn prose(dice: &mut Dice) -> Vec<Vec<String>> {
         "ba", "ren", "to", "mil", "ka", "sor", "de", "lin", "pu", "gar", "ne", "vo", "chi", "tam",
         "wes", "or",
     ];
-    let mut word = || (0..1 + dice.roll(3)).map(|_| SYLLABLES[dice.roll(16)]).collect::<String>();
+    let mut word = || (0..=dice.roll(3)).map(|_| SYLLABLES[dice.roll(16)]).collect::<String>();
     (0..40).map(|_| (0..18).map(|_| word()).collect()).collect()
 }
 
@@ -121,7 +121,7 @@ fn summaries_that_quote_are_drafted_where_they_quote() {
     let mut dice = Dice(6);
     let (text, others) = (prose(&mut dice), prose(&mut dice));
     let join = |sentences: &[Vec<String>]| {
-        sentences.iter().map(|words| format!("{}.\n", words.join(" "))).collect::<String>()
+        sentences.iter().map(|words| words.join(" ") + ".\n").collect::<String>()
     };
     // Every third sentence is quoted from its fourth word on, between five words of the summary's own.
     let quoting = text.iter().step_by(3).zip(&others).map(|(sentence, own)| {

@@ -158,6 +158,8 @@ fn of_equal_places_the_nearest_ahead_is_first() {
     assert_eq!(text.branches()[0][0], predicted[32]);
 }
 
+type Edit<'a> = &'a dyn Fn(&mut Vec<TokenId>);
+
 #[test]
 fn edits_cost_a_few_steps_each() {
     let old = fresh(0, 1000);
@@ -169,7 +171,7 @@ fn edits_cost_a_few_steps_each() {
     };
     let (_, untouched) = edit(&|_| {});
     assert!(untouched <= 33, "{untouched}");
-    let edits: [(&str, &dyn Fn(&mut Vec<TokenId>)); 4] = [
+    let edits: [(&str, Edit); 4] = [
         ("insert", &|new| drop(new.splice(500..500, fresh(2000, 6)))),
         ("delete", &|new| drop(new.drain(400..470))),
         ("replace", &|new| drop(new.splice(300..306, fresh(2000, 5)))),
@@ -187,11 +189,11 @@ fn edits_cost_a_few_steps_each() {
 
 #[test]
 fn hostile_repetition_is_drafted_as_any_text() {
-    let mut text = Text::new(&[5; 5000], 0.0);
+    let mut text = Text::new(&vec![5; 5000], 0.0);
     assert_eq!(text.branches(), [vec![5; 32]]);
     text.write(&[6, 5, 5]);
     assert_eq!(text.branches()[0][..8], [5; 8]);
-    let steps = text.steps(&[5; 4000]);
+    let steps = text.steps(&vec![5; 4000]);
     assert!(steps <= 4000 / 33 + 12, "{steps}");
 }
 
