@@ -1,4 +1,4 @@
-use foretoken_core::{NodeId, Noise, Rows, Rule, Sampler, SamplingParams, Step};
+use foretoken_core::{Noise, Rule, Sampler, SamplingParams};
 
 use super::*;
 use crate::drafters::Room;
