@@ -71,27 +71,28 @@ impl Prediction {
             branches.push(Branch { place, last: BuildId::ROOT, depth: 0, probability });
             left -= probability;
         }
+        let open = |branch: &Branch| {
+            branch.depth < task.room.depth && branch.place.next < task.prediction.len()
+        };
         // Where there is no doubt about the place, whatever is asked of a node one is sent.
         let least = usize::from(places[0].is_sure());
         builder.reset(task.tree.token(0));
         while builder.len() <= ceilings.nodes.min(task.room.nodes) {
-            let enough = ceilings.min_probability;
-            let best = (0..branches.len())
-                .filter(|&n| branches[n].probability >= enough || builder.len() <= least)
-                .max_by(|&a, &b| branches[a].probability.total_cmp(&branches[b].probability));
-            let Some(best) = best else { break };
-            let branch = &mut branches[best];
-            let token = task.prediction.get(branch.place.next);
-            let node = token
-                .filter(|_| branch.depth < task.room.depth)
-                .and_then(|&token| builder.push(branch.last, token, Role::Candidate).ok());
-            let Some(node) = node else {
-                branches.remove(best);
-                continue;
+            let wanted = |branch: &Branch| {
+                branch.probability >= ceilings.min_probability || builder.len() <= least
             };
-            let place = Place { next: branch.place.next + 1, agreeing: branch.place.agreeing + 1 };
-            let probability = branch.probability * reader.trust.estimate(place.agreeing);
-            *branch = Branch { place, last: node, depth: branch.depth + 1, probability };
+            let best = branches
+                .iter_mut()
+                .filter(|branch| open(branch) && wanted(branch))
+                .max_by(|a, b| a.probability.total_cmp(&b.probability));
+            let Some(branch) = best else { break };
+            let Place { next, agreeing } = branch.place;
+            let token = task.prediction[next];
+            let Ok(last) = builder.push(branch.last, token, Role::Candidate) else { break };
+            branch.last = last;
+            branch.depth += 1;
+            branch.place = Place { next: next + 1, agreeing: agreeing + 1 };
+            branch.probability *= reader.trust.estimate(agreeing + 1);
         }
         builder.freeze(&mut task.tree);
     }
