@@ -214,6 +214,18 @@ fn inspect() {
 }
 
 #[test]
+fn inspect_says_what_a_draft_shares() {
+    let last = |draft| {
+        let shown = foretoken(&["inspect", "demo", "--draft-model", draft]);
+        format!("{}{}", shown.stdout.lines().last().unwrap_or_default(), shown.stderr)
+    };
+    insta::assert_snapshot!(last("demo-draft"), @"");
+    insta::assert_snapshot!(last("testdata/gguf/llama-gqa.gguf"), @"");
+    let object = json(&["inspect", "demo", "--draft-model", "demo-draft", "--json"]);
+    assert_eq!(object["draft_vocabulary"]["shared"], 4096);
+}
+
+#[test]
 fn the_prompt_is_the_same_text_to_every_command() {
     let tokenized = json(&["tokenize", "demo", "Hello there", "--json"]);
     let scored = json(&["score", "demo", "--text", "Hello there", "--json"]);
