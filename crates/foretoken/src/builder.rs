@@ -199,7 +199,7 @@ fn draft_model(
     let theirs = (&draft.tokenizer, draft.model.spec().vocab);
     let bridge = match way {
         DraftVocabulary::Tokens => Bridge::tokens(ours, theirs),
-        DraftVocabulary::Text => Bridge::text(ours.0, theirs),
+        DraftVocabulary::Text => Bridge::text(ours, theirs),
         DraftVocabulary::Auto | DraftVocabulary::Same => Bridge::Same { vocab: ours.1 },
     };
     Ok(DraftModel { model: Box::new(draft.model), heads, bridge })

@@ -3,7 +3,7 @@
 //! It knows tokenizers and no models: what is said here about acceptance is what no draft can exceed.
 
 use foretoken_model::{
-    AddSpecial, Overlap, ParseSpecial, Tokenizer, Translator, VocabularyMismatch,
+    AddSpecial, Overlap, ParseSpecial, Tokenizer, Translation, Translator, VocabularyMismatch,
 };
 
 use crate::Error;
@@ -12,8 +12,8 @@ use crate::Error;
 const SAMPLE: &str = include_str!("sample.txt");
 /// Drafted tokens per pass in the bounds.
 const DRAFTED: usize = 8;
-/// Bytes that hold as many drafted tokens as are looked at.
-const AHEAD: usize = 256;
+/// Tokens of the target that are looked at to draft as many.
+const AHEAD: usize = 64;
 /// Least share of the target's tokens that a draft by tokens must be able to propose to be preferred.
 const ENOUGH: f64 = 0.75;
 
@@ -135,17 +135,18 @@ impl SampleOverlap {
         let tokens = target.encode(SAMPLE, AddSpecial::No, ParseSpecial::No).unwrap_or_default();
         let has_twin = |&&token: &&u32| overlap.right(token).is_some();
         let by_tokens = |at: usize| tokens[at..].iter().take(DRAFTED).take_while(has_twin).count();
-        let writer = Translator::to_left(overlap, target, draft);
+        let [reader, writer] =
+            [Translator::to_right, Translator::to_left].map(|to| to(overlap, target, draft));
+        let (mut read, mut drafted, mut written) = (Translation::new(), Vec::new(), Vec::new());
         let by_text = |at: usize| {
-            let mut ahead = target.decode(&tokens[at..]);
-            ahead.truncate(ahead.floor_char_boundary(AHEAD));
-            let Ok(mut drafted) = draft.encode(&ahead, AddSpecial::No, ParseSpecial::No) else {
-                return 0;
-            };
+            let ahead = &tokens[at..tokens.len().min(at + AHEAD)];
+            read.push(&reader, &tokens[read.read()..at]);
+            drafted.clear();
+            reader.continue_with(read.tokens(), ahead, &mut drafted);
             drafted.truncate(DRAFTED);
-            let mut written = Vec::new();
+            written.clear();
             writer.continue_with(&tokens[..at], &drafted, &mut written);
-            written.iter().zip(&tokens[at..]).take_while(|(a, b)| a == b).count()
+            written.iter().zip(ahead).take_while(|(a, b)| a == b).count()
         };
         Self {
             tokens: tokens.len(),
@@ -157,7 +158,7 @@ impl SampleOverlap {
 }
 
 /// Tokens per pass over a text where `accepted` says how many drafted tokens are right at each place.
-fn per_pass(tokens: usize, accepted: impl Fn(usize) -> usize) -> f64 {
+fn per_pass(tokens: usize, mut accepted: impl FnMut(usize) -> usize) -> f64 {
     let (mut at, mut passes) = (0, 0);
     while at < tokens {
         at += accepted(at) + 1;

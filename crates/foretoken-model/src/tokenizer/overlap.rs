@@ -42,6 +42,20 @@ impl Overlap {
         overlap
     }
 
+    /// Without the twins that models with these numbers of tokens do not know.
+    #[must_use]
+    pub fn within(mut self, left: usize, right: usize) -> Self {
+        let known = |id: Option<TokenId>, count| id.filter(|&id| (id as usize) < count);
+        for (id, twin) in self.right.iter_mut().enumerate() {
+            *twin = known(*twin, right).filter(|_| id < left);
+        }
+        for (id, twin) in self.left.iter_mut().enumerate() {
+            *twin = known(*twin, left).filter(|_| id < right);
+        }
+        self.shared = self.iter().count();
+        self
+    }
+
     /// Makes two tokens twins unless one of them has a twin.
     fn pair(&mut self, left: Option<TokenId>, right: Option<TokenId>) {
         let (Some(left), Some(right)) = (left, right) else { return };

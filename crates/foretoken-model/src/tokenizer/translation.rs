@@ -158,6 +158,7 @@ impl Translation {
         let Translator { from, to, special } = translator;
         if self.read == 0 {
             self.leading_spaces = from.vocabulary.leading_spaces();
+            self.tokens.clear();
             for &id in &to.tokenizer.frame.before {
                 self.tokens.push(id, 0);
             }

@@ -16,7 +16,7 @@ struct Encoding {
     decoded: String,
 }
 
-fn testdata(name: &str) -> Vec<u8> {
+pub(crate) fn testdata(name: &str) -> Vec<u8> {
     read(workspace().join("testdata/tokenizers").join(name))
 }
 

@@ -2,7 +2,7 @@
 
 use foretoken_model::{AddSpecial, ParseSpecial, PieceKind, Tokenizer, Translation, Translator};
 
-use crate::own::{all, texts};
+use crate::own::{all, testdata, texts};
 
 /// Numbers that no other seed gives.
 struct Dice(u64);
@@ -93,28 +93,15 @@ fn translating_step_by_step_is_tokenizing_the_whole_text() {
     let mut dice = Dice(1);
     for (name, left, right) in pairs() {
         let translator = translator(&left, &right);
-        let (mut equal, mut all) = (0, 0);
-        let texts: Vec<String> = texts().collect();
-        for parts in texts.chunks(4) {
-            let text = parts.concat();
-            let tokens = left.encode(&text, AddSpecial::Yes, ParseSpecial::No).unwrap();
-            let translated = translate(&translator, &tokens, &mut dice);
-            // What left writes, which is not always what it read.
+        // SentencePiece reads its mark for a space as one.
+        let texts: Vec<String> = texts().map(|text| text.replace('▁', "")).collect();
+        for parts in texts.chunks(12) {
+            let tokens = left.encode(&parts.concat(), AddSpecial::Yes, ParseSpecial::No).unwrap();
+            // What is written is not always what was read.
             let text = left.decode(&tokens);
             let whole = right.encode(&text, AddSpecial::Yes, ParseSpecial::No).unwrap();
-            assert_eq!(right.decode(&translated), right.decode(&whole), "{name}: {text:?}");
-            all += 1;
-            equal += usize::from(translated == whole);
-            if translated != whole {
-                println!(
-                    "{name} {text:?}\n{:?}\n{:?}",
-                    whole.iter().map(|&t| right.piece(t).unwrap()).collect::<Vec<_>>(),
-                    translated.iter().map(|&t| right.piece(t).unwrap()).collect::<Vec<_>>()
-                );
-            }
+            assert_eq!(translate(&translator, &tokens, &mut dice), whole, "{name}: {text:?}");
         }
-        println!("{name}: {equal} of {all} texts are spelled as a whole");
-        assert_eq!(equal, all, "{name}");
     }
 }
 
@@ -147,32 +134,39 @@ fn bytes_that_are_no_text_are_translated_exactly() {
 
 #[test]
 fn special_tokens_become_their_twins_and_frames_are_not_doubled() {
-    let [(_, byte_level), (_, sentence_piece), _] = all();
-    let (begin, end) = (byte_level.id("<|begin|>").unwrap(), byte_level.id("<|end|>").unwrap());
-    let (bos, eos) = (sentence_piece.id("<s>").unwrap(), sentence_piece.id("</s>").unwrap());
-    let encode = |tokenizer: &Tokenizer, text| {
+    let read = |name: &str, config: &str| {
+        let file = testdata(&format!("{name}.json"));
+        Tokenizer::from_json(&file, Some(config.as_bytes())).unwrap()
+    };
+    let left = read("byte_level", r#"{"bos_token": "<|begin|>", "eos_token": "<|end|>"}"#);
+    let right = read("sentence_piece", r#"{"bos_token": "<s>", "eos_token": "</s>"}"#);
+    let text = |tokenizer: &Tokenizer, text| {
         tokenizer.encode(text, AddSpecial::No, ParseSpecial::No).unwrap()
     };
-    let translator = translator(&byte_level, &sentence_piece);
-    println!(
-        "{:?}",
-        (
-            byte_level.bos(),
-            byte_level.eos(),
-            begin,
-            end,
-            bos,
-            eos,
-            sentence_piece.bos(),
-            sentence_piece.eos()
-        )
-    );
-    let tokens =
-        [&[begin][..], &encode(&byte_level, "the draft"), &[end], &encode(&byte_level, "the")]
-            .concat();
-    let translated = translate(&translator, &tokens, &mut Dice(4));
-    let text = [encode(&sentence_piece, "the draft"), encode(&sentence_piece, "the")];
-    println!("{translated:?} {text:?} {bos} {eos}");
+    let written = |tokenizer: &Tokenizer| {
+        let [bos, eos] = [tokenizer.bos(), tokenizer.eos()].map(Option::unwrap);
+        [&[bos][..], &text(tokenizer, "the draft"), &[eos], &text(tokenizer, "the")].concat()
+    };
+    let mut odd_ones = 0;
+    for (left, right) in [(&left, &right), (&right, &left)] {
+        let forth = translator(left, right);
+        assert_eq!(translate(&forth, &written(left), &mut Dice(4)), written(right));
+        let begun = translate(&forth, &written(left)[1..], &mut Dice(4));
+        let framed = right.encode("", AddSpecial::Yes, ParseSpecial::No).unwrap();
+        assert_eq!(begun, [&framed, &written(right)[1..]].concat());
+        // A special token without a twin is left out of a text, and ends what is drafted.
+        let overlap = left.overlap(right);
+        let is_odd = |&id: &u32| left.kind(id) == PieceKind::Special && overlap.right(id).is_none();
+        let Some(odd) = (0..left.vocab_size() as u32).find(is_odd) else { continue };
+        odd_ones += 1;
+        let tokens = [written(left), vec![odd], text(left, "the")].concat();
+        let told = [written(right), text(right, "the")].concat();
+        assert_eq!(translate(&forth, &tokens, &mut Dice(4)), told);
+        let mut out = Vec::new();
+        forth.continue_with(&[], &tokens[1..], &mut out);
+        assert_eq!(out, written(right)[1..]);
+    }
+    assert!(odd_ones > 0, "one vocabulary has a special token that the other lacks");
 }
 
 /// The tokens of a continuation alone, where a letter before it is a token of its own.
@@ -191,6 +185,9 @@ fn what_continues_a_text_at_a_border_of_its_tokens_is_the_rest_of_them() {
         for text in texts() {
             let whole = right.encode(&text, AddSpecial::Yes, ParseSpecial::No).unwrap();
             let (before, rest) = whole.split_at(dice.roll(whole.len() + 1));
+            if text.contains('\u{FFFD}') {
+                continue;
+            }
             let (read, text) = (right.decode(before), right.decode(&whole));
             // Not within a character.
             let Some(ahead) = text.strip_prefix(&read) else { continue };

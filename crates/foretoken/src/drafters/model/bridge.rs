@@ -45,29 +45,22 @@ pub(crate) struct TextBridge {
 }
 
 impl Bridge {
-    /// Between the tokens that both vocabularies have; a row of the target has `vocab` logits, one of the draft
-    /// `draft_vocab`.
-    pub(crate) fn tokens(
-        (target, vocab): (&Tokenizer, usize),
-        (draft, draft_vocab): (&Tokenizer, usize),
-    ) -> Self {
-        let overlap = target.overlap(draft);
-        let known = |&(left, right): &(TokenId, TokenId)| {
-            (left as usize) < vocab && (right as usize) < draft_vocab
-        };
-        let twins = overlap.iter().filter(known).collect();
-        let reader = Translator::to_right(&overlap, target, draft);
-        let row = vec![f32::NEG_INFINITY; vocab];
+    /// Between the tokens that both vocabularies have. Each comes with the number of logits of its model.
+    pub(crate) fn tokens(target: (&Tokenizer, usize), draft: (&Tokenizer, usize)) -> Self {
+        let overlap = target.0.overlap(draft.0).within(target.1, draft.1);
+        let reader = Translator::to_right(&overlap, target.0, draft.0);
+        let twins = overlap.iter().collect();
+        let row = vec![f32::NEG_INFINITY; target.1];
         Self::Tokens(Box::new(TokenBridge { overlap, reader, twins, row }))
     }
 
-    /// Between the texts that both vocabularies write; a row of the draft has `draft_vocab` logits.
-    pub(crate) fn text(target: &Tokenizer, (draft, draft_vocab): (&Tokenizer, usize)) -> Self {
-        let overlap = target.overlap(draft);
+    /// Between the texts that both vocabularies write. Each comes with the number of logits of its model.
+    pub(crate) fn text(target: (&Tokenizer, usize), draft: (&Tokenizer, usize)) -> Self {
+        let overlap = target.0.overlap(draft.0).within(target.1, draft.1);
         Self::Text(Box::new(TextBridge {
-            reader: Translator::to_right(&overlap, target, draft),
-            writer: Translator::to_left(&overlap, target, draft),
-            vocab: draft_vocab.min(draft.vocab_size()),
+            reader: Translator::to_right(&overlap, target.0, draft.0),
+            writer: Translator::to_left(&overlap, target.0, draft.0),
+            vocab: draft.1.min(draft.0.vocab_size()),
             proposed: Vec::new(),
         }))
     }
