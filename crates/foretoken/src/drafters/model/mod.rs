@@ -120,6 +120,10 @@ impl State {
         let agree = self.fed[from..].iter().zip(&known[from..]).take_while(|(a, b)| a == b).count();
         self.fed.truncate(from + agree);
         self.verified = self.fed.len();
+        debug_assert!(
+            known.starts_with(&self.fed),
+            "the draft's cache holds the text as it reads it"
+        );
         model.truncate(self.cache, self.fed.len());
         if let Some(translation) = &mut self.translation {
             translation.mark();
