@@ -14,8 +14,9 @@ const SAMPLE: &str = include_str!("sample.txt");
 const DRAFTED: usize = 8;
 /// Tokens of the target that are looked at to draft as many.
 const AHEAD: usize = 64;
-/// Least share of the target's tokens that a draft by tokens must be able to propose to be preferred.
-const ENOUGH: f64 = 0.75;
+/// Least share of the target's tokens that a draft by tokens must be able to propose to be preferred. At 0.56 it
+/// loses 5 % against text at temperature 0 and wins 6 to 10 % at 0.8 (`docs/model.md`).
+const ENOUGH: f64 = 0.5;
 
 /// How the vocabulary of a draft model meets the target's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,7 +147,7 @@ impl SampleOverlap {
             drafted.truncate(DRAFTED);
             written.clear();
             writer.continue_with(&tokens[..at], &drafted, &mut written);
-            written.iter().zip(ahead).take_while(|(a, b)| a == b).count()
+            written.iter().zip(ahead).take(DRAFTED).take_while(|(a, b)| a == b).count()
         };
         Self {
             tokens: tokens.len(),

@@ -292,7 +292,8 @@ proptest! {
 #[test]
 fn other_tokens_were_not_drawn_from_what_is_known_of_the_old_ones() {
     let mut builder = TreeBuilder::new(0);
-    builder.push_sampled(BuildId::ROOT, [(1, 0.5), (2, 0.5)], &[2]).unwrap();
+    let drawn = builder.push_sampled(BuildId::ROOT, [(1, 0.5), (2, 0.5)], &[2]).unwrap();
+    assert_eq!(drawn.len(), 1);
     let mut tree = DraftTree::single(0);
     builder.freeze(&mut tree);
     assert_ne!(tree.proposal(0), Proposal::PointMass);

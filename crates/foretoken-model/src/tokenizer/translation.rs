@@ -54,22 +54,25 @@ impl Translator {
     pub fn continue_with(&self, before: &[TokenId], tokens: &[TokenId], out: &mut Vec<TokenId>) {
         let mut text = self.end_of(before);
         let mut known = text.len();
+        let mut leading = if known == 0 { self.from.vocabulary.leading_spaces() } else { 0 };
         let mut spelled = Spelled::default();
         for &token in tokens {
             if self.from.kind(token) != PieceKind::Special {
-                text.extend_from_slice(self.from.vocabulary.bytes(token));
+                let bytes = self.from.vocabulary.bytes(token);
+                text.extend_from_slice(skip_spaces(bytes, &mut leading));
                 continue;
             }
             self.spell_from(&text, known, &mut spelled, out);
             text.clear();
-            known = 0;
+            (known, leading) = (0, self.from.vocabulary.leading_spaces());
             let Some(&twin) = self.special.get(&token) else { return };
             out.push(twin);
         }
         self.spell_from(&text, known, &mut spelled, out);
     }
 
-    /// What the last tokens write, back to a window's length or a special token.
+    /// What the last tokens write, back to a window's length or a special token. Its first space is left out where
+    /// the tokenizer puts one in front.
     fn end_of(&self, before: &[TokenId]) -> Vec<u8> {
         let vocabulary = &self.to.tokenizer.vocabulary;
         let mut length = 0;
@@ -79,8 +82,11 @@ impl Translator {
             within
         });
         let count = near.count();
-        let last = &before[before.len() - count..];
-        last.iter().flat_map(|&id| vocabulary.bytes(id)).copied().collect()
+        let (mut text, mut leading) = (Vec::with_capacity(length), vocabulary.leading_spaces());
+        for &id in &before[before.len() - count..] {
+            text.extend_from_slice(skip_spaces(vocabulary.bytes(id), &mut leading));
+        }
+        text
     }
 
     /// Appends the tokens of `text` from the border at `known` on.
@@ -109,7 +115,7 @@ pub struct Translation {
     tokens: Spelled,
     /// Token at which the stretch behind the last special token begins, and its place in the text.
     stretch: (usize, usize),
-    /// Spaces still to be dropped at the beginning of the text.
+    /// Spaces still to be dropped at the beginning of the stretch, where the tokenizer puts them.
     leading_spaces: usize,
     unchanged: usize,
     window: Spelled,
@@ -180,6 +186,7 @@ impl Translation {
                 self.tokens.push(twin, end);
             }
             self.stretch = (self.tokens.ids.len(), end);
+            self.leading_spaces = from.vocabulary.leading_spaces();
         }
         self.spell(to);
     }

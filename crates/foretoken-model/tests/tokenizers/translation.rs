@@ -76,6 +76,20 @@ fn twins_are_one_to_one_and_write_the_same() {
 }
 
 #[test]
+fn a_role_pairs_no_token_that_has_a_twin() {
+    let read = |eos: &str| {
+        let config = format!(r#"{{"eos_token": "{eos}"}}"#);
+        Tokenizer::from_json(&testdata("byte_level.json"), Some(config.as_bytes())).unwrap()
+    };
+    let (left, right) = (read("<|begin|>"), read("<|end|>"));
+    assert_ne!(left.eos(), right.eos());
+    let overlap = left.overlap(&right);
+    for eos in [left.eos(), right.eos()].map(Option::unwrap) {
+        assert_eq!((overlap.right(eos), overlap.left(eos)), (Some(eos), Some(eos)));
+    }
+}
+
+#[test]
 fn a_vocabulary_is_its_own_twin() {
     for (name, tokenizer) in all() {
         let overlap = tokenizer.overlap(&tokenizer);
