@@ -287,7 +287,7 @@ fn a_trained_draft_is_right_as_often_as_its_vocabulary_allows() {
         }
         let same = same.mean_accepted_length();
         println!("at {temperature}: same {same:.3}, others {lengths:.3?}");
-        assert!(lengths[0] > 0.97 * same, "under other ids, by tokens: {lengths:?} of {same}");
+        assert!(lengths[0] > 0.95 * same, "under other ids, by tokens: {lengths:?} of {same}");
         assert!(temperature > 0.0 || lengths[1] > 0.9 * same, "by text: {lengths:?} of {same}");
         assert!(lengths[2] < lengths[0], "half the tokens are fewer: {lengths:?}");
         assert!(lengths.iter().all(|&length| length > 1.2), "{lengths:?}");
