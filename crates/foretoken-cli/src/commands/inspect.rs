@@ -51,8 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         object["medusa_heads"] = describe_heads(&opened, checkpoint.spec());
     }
     if let Some(draft) = &args.draft_model {
-        let described = describe_draft(&source, draft);
-        object["draft_vocabulary"] = described.map_err(|cause| cause.context("--draft-model"))?;
+        object["draft_vocabulary"] = describe_draft(&source, draft)?;
     }
     if args.json { output::print_json(&object) } else { output::print(&table(&object)) }
 }
@@ -127,7 +126,7 @@ fn describe_heads(heads: &MedusaHeads, model: &ModelSpec) -> Value {
 /// How the vocabulary of the model named `draft` meets that of the target. Rates are upper bounds: those of a
 /// draft that is right wherever it can be.
 fn describe_draft(target: &ModelSource, draft: &str) -> Result<Value, Error> {
-    let source = engine::resolve(draft)?;
+    let source = engine::resolve(draft).map_err(|cause| cause.context("--draft-model"))?;
     let (ours, theirs) = (target.tokenizer()?, source.tokenizer()?);
     let way = DraftVocabulary::Auto.between(&ours, &theirs, &source.name())?;
     let Vocabularies { target, draft, difference, shared, sample } =
