@@ -180,7 +180,11 @@ impl From<EngineError> for Error {
             EngineError::Option { option, .. } => option_flag(option),
             EngineError::Depth { .. } => "--depth",
             EngineError::Model(ModelError::Pack(PackError::Block { .. })) => "--quant",
-            EngineError::Vocabulary { .. } => return Self::failure(cause).context("--draft-model"),
+            EngineError::Vocabulary { .. }
+            | EngineError::NoOverlap { .. }
+            | EngineError::DraftHeadsVocabulary { .. } => {
+                return Self::failure(cause).context("--draft-model");
+            }
             _ => return Self::failure(cause),
         };
         Self::flag(flag, cause)

@@ -55,7 +55,7 @@ pub use spec::*;
 pub use stop::{StopError, StopSearch, StopStep};
 pub use target::{ForwardError, KvPosition, LoadOptions, Model, Target, Wants};
 pub use tokenizer::{
-    AddSpecial, ParseSpecial, PieceKind, TextStream, Tokenizer, TokenizerError, VocabularyFiles,
-    VocabularyMismatch,
+    AddSpecial, Overlap, ParseSpecial, PieceKind, TextStream, Tokenizer, TokenizerError,
+    Translation, Translator, VocabularyFiles, VocabularyMismatch,
 };
 pub use weights::{RandomWeights, WeightSource};

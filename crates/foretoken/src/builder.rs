@@ -11,10 +11,10 @@ use foretoken_model::{
 use foretoken_tensor::WeightFormat;
 
 use crate::drafters::{
-    self, Built, DraftModel, Drafter, DrafterInfo, LoadedHeads, Needs, Parts, Sight,
+    self, Bridge, Built, DraftModel, Drafter, DrafterInfo, LoadedHeads, Needs, Parts, Sight,
 };
 use crate::engine::State;
-use crate::{CostCurve, Engine, EngineOptions, Error, MedusaOptions};
+use crate::{CostCurve, DraftVocabulary, Engine, EngineOptions, Error, MedusaOptions};
 
 /// Told a model's name and how many of its matrices are packed.
 type Progress<'a> = &'a mut dyn FnMut(&str, LoadProgress);
@@ -88,16 +88,11 @@ impl Opened {
             && needs.contains(&Needs::DraftModel)
         {
             let opened = open(&backend, options, source, options.draft_format, progress)?;
-            if let Some(difference) = target.tokenizer.difference(&opened.tokenizer) {
-                let draft = opened.checkpoint.name().to_owned();
-                return Err(Error::Vocabulary { draft, difference: difference.to_string() });
-            }
             warnings.extend(named_warnings(&opened.checkpoint));
-            let source = options.draft_heads.clone();
-            let medusa = MedusaOptions { heads: source, ..MedusaOptions::default() };
-            let mut heads = LoadedHeads::load(&opened.model, &opened.checkpoint, &medusa)?;
-            warnings.extend(heads.iter_mut().flat_map(|heads| heads.warnings.drain(..)));
-            draft = Some(DraftModel { model: Box::new(opened.model), heads });
+            let mut loaded = draft_model(options, &target, opened)?;
+            let heads = loaded.heads.iter_mut();
+            warnings.extend(heads.flat_map(|heads| heads.warnings.drain(..)));
+            draft = Some(loaded);
         }
         let mut heads = if needs.contains(&Needs::MedusaHeads) {
             LoadedHeads::load(&target.model, &target.checkpoint, &options.medusa)?
@@ -185,6 +180,29 @@ impl Engine {
         self.target = change(self.target);
         self
     }
+}
+
+/// The draft model with its heads and what leads from its vocabulary to the target's.
+fn draft_model(
+    options: &EngineOptions,
+    target: &Loaded,
+    draft: Loaded,
+) -> Result<DraftModel, Error> {
+    let name = draft.checkpoint.name();
+    let way = options.draft_vocabulary.between(&target.tokenizer, &draft.tokenizer, name)?;
+    let medusa = MedusaOptions { heads: options.draft_heads.clone(), ..MedusaOptions::default() };
+    let heads = LoadedHeads::load(&draft.model, &draft.checkpoint, &medusa)?;
+    if heads.is_some() && way != DraftVocabulary::Same {
+        return Err(Error::DraftHeadsVocabulary { draft: name.to_owned() });
+    }
+    let ours = (&target.tokenizer, target.model.spec().vocab);
+    let theirs = (&draft.tokenizer, draft.model.spec().vocab);
+    let bridge = match way {
+        DraftVocabulary::Tokens => Bridge::tokens(ours, theirs),
+        DraftVocabulary::Text => Bridge::text(ours, theirs),
+        DraftVocabulary::Auto | DraftVocabulary::Same => Bridge::Same { vocab: ours.1 },
+    };
+    Ok(DraftModel { model: Box::new(draft.model), heads, bridge })
 }
 
 /// What was ignored on opening, with the model's name.

@@ -79,13 +79,32 @@ pub enum Error {
         /// Heads measured.
         heads: usize,
     },
-    /// The draft's vocabulary is another one.
-    #[error("draft model `{draft}` does not share the target's vocabulary: {difference}")]
+    /// The draft's vocabulary is another one, and the same was asked for.
+    #[error(
+        "draft model `{draft}` does not share the target's vocabulary: {difference}; draft across vocabularies \
+         with --draft-vocab auto"
+    )]
     Vocabulary {
         /// The draft's name.
         draft: String,
         /// The first difference.
         difference: String,
+    },
+    /// The draft's vocabulary has nothing in common with the target's.
+    #[error(
+        "draft model `{draft}` has no token in common with the target, so it can propose none; name another one"
+    )]
+    NoOverlap {
+        /// The draft's name.
+        draft: String,
+    },
+    /// Medusa heads of a draft model of another vocabulary.
+    #[error(
+        "heads of draft model `{draft}` guess its own tokens, and the target's are others; leave them out"
+    )]
+    DraftHeadsVocabulary {
+        /// The draft's name.
+        draft: String,
     },
     /// The prompt has no tokens.
     #[error("the prompt is empty; give at least one token")]

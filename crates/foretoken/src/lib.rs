@@ -40,6 +40,7 @@ mod request;
 mod score;
 mod sequence;
 mod session;
+mod vocabularies;
 
 pub use calibrate::{CalibrationOptions, CalibrationProgress, calibrate_medusa};
 pub use cost::{
@@ -57,6 +58,7 @@ pub use request::{
 };
 pub use score::Score;
 pub use session::SessionId;
+pub use vocabularies::{DraftVocabulary, SampleOverlap, Vocabularies};
 
 pub use foretoken_core::{ParamError, Rule, SamplingParams, SpecStats, TokenId};
 pub use foretoken_cpu::{Isa, machine_name};

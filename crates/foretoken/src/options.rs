@@ -8,7 +8,7 @@ use foretoken_model::{MedusaSource, ModelSource, UnknownKeys};
 use foretoken_tensor::{KvType, WeightFormat};
 
 use crate::drafters::{LookaheadShape, MedusaChoices};
-use crate::{Error, MeasureCost};
+use crate::{DraftVocabulary, Error, MeasureCost};
 
 /// What an engine loads and how it runs.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct EngineOptions {
     pub drafter: String,
     /// The draft model.
     pub draft_model: Option<ModelSource>,
+    /// How the draft model's vocabulary meets the target's.
+    pub draft_vocabulary: DraftVocabulary,
     /// Medusa heads of the draft model, by which it drafts the same chains in fewer passes; only for drafts of
     /// width 1.
     pub draft_heads: Option<MedusaSource>,
@@ -59,6 +61,7 @@ impl EngineOptions {
             model,
             drafter: "auto".to_owned(),
             draft_model: None,
+            draft_vocabulary: DraftVocabulary::default(),
             draft_heads: None,
             draft: DraftOptions::default(),
             medusa: MedusaOptions::default(),

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use foretoken::{
-    DRAFTERS, DraftOptions, EngineOptions, LookaheadShape, MedusaChoices, MedusaOptions,
-    MedusaSource, Needs, Rule, WeightFormat,
+    DRAFTERS, DraftOptions, DraftVocabulary, EngineOptions, LookaheadShape, MedusaChoices,
+    MedusaOptions, MedusaSource, Needs, Rule, WeightFormat,
 };
 
 use super::loading::formats;
@@ -26,9 +26,22 @@ pub(crate) struct DraftArgs {
     )]
     drafter: String,
 
-    /// Model that drafts; must share the vocabulary [default: the demo's own for `demo`]
+    /// Model that drafts, of any vocabulary [default: the demo's own for `demo`]
     #[arg(long, value_name = "MODEL", env = "FORETOKEN_DRAFT_MODEL")]
     draft_model: Option<String>,
+
+    /// How the vocabulary of the draft model meets the target's: same (equal ids), tokens (it chooses among
+    /// the tokens that both have), text (what it writes is tokenized anew), or auto (the first of these that
+    /// can do)
+    #[arg(
+        long,
+        value_name = "WAY",
+        env = "FORETOKEN_DRAFT_VOCAB",
+        default_value = DraftVocabulary::default().name(),
+        value_parser = draft_vocabularies(),
+        hide_possible_values = true
+    )]
+    draft_vocab: DraftVocabulary,
 
     /// Medusa heads trained for the draft model, by which it drafts the same chains in fewer passes
     #[arg(long, value_name = "HEADS", env = "FORETOKEN_DRAFT_MEDUSA_HEADS")]
@@ -124,6 +137,7 @@ impl DraftArgs {
             None if model == demo::NAME => Some(demo::draft()?),
             None => None,
         };
+        options.draft_vocabulary = self.draft_vocab;
         options.draft_heads = self.draft_heads(options.draft_model.is_some())?;
         let drafts_with_heads = self.needs(Needs::MedusaHeads);
         options.medusa = MedusaOptions {
@@ -200,6 +214,13 @@ impl DraftArgs {
 /// The heads that `--medusa-heads` names.
 pub(crate) fn medusa_heads(name: &str) -> Result<MedusaSource, Error> {
     crate::engine::resolve_heads(name).map_err(|cause| cause.context("--medusa-heads"))
+}
+
+/// Ways between vocabularies, by name.
+fn draft_vocabularies() -> impl TypedValueParser<Value = DraftVocabulary> {
+    let names = DraftVocabulary::ALL.map(DraftVocabulary::name);
+    PossibleValuesParser::new(names)
+        .try_map(|name| DraftVocabulary::parse(&name).ok_or("unknown way"))
 }
 
 /// The methods there are, from the registry.

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use foretoken::{
-    Checkpoint, KvType, MedusaCalibration, MedusaHeads, MedusaLayout, MedusaMeasurement,
-    ModelSource, ModelSpec, OpenOptions, OutputHead, Reach, RopeScaling, UnknownKeys,
+    Checkpoint, DraftVocabulary, KvType, MedusaCalibration, MedusaHeads, MedusaLayout,
+    MedusaMeasurement, ModelSource, ModelSpec, OpenOptions, OutputHead, Reach, RopeScaling,
+    UnknownKeys, Vocabularies,
 };
 use serde_json::{Value, json};
 
@@ -16,7 +17,8 @@ const AFTER_HELP: &str = "\
 Examples:
   foretoken inspect demo
   foretoken inspect model.gguf --json
-  foretoken inspect ./vicuna-7b --medusa-heads FasterDecoding/medusa-vicuna-7b-v1.3";
+  foretoken inspect ./vicuna-7b --medusa-heads FasterDecoding/medusa-vicuna-7b-v1.3
+  foretoken inspect ./llama-8b --draft-model ./qwen-0.5b";
 
 /// Flags of `inspect`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,10 @@ pub(crate) struct Args {
     /// Say what these Medusa heads are, too, and whether they fit the model
     #[arg(long, value_name = "HEADS", env = "FORETOKEN_MEDUSA_HEADS")]
     medusa_heads: Option<String>,
+
+    /// Say how much of the vocabulary this draft model shares, and what acceptance that allows
+    #[arg(long, value_name = "MODEL", env = "FORETOKEN_DRAFT_MODEL")]
+    draft_model: Option<String>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -43,6 +49,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if let Some(heads) = &args.medusa_heads {
         let opened = medusa_heads(heads)?.open()?;
         object["medusa_heads"] = describe_heads(&opened, checkpoint.spec());
+    }
+    if let Some(draft) = &args.draft_model {
+        object["draft_vocabulary"] = describe_draft(&source, draft)?;
     }
     if args.json { output::print_json(&object) } else { output::print(&table(&object)) }
 }
@@ -112,6 +121,34 @@ fn describe_heads(heads: &MedusaHeads, model: &ModelSpec) -> Value {
         "misfit": heads.check(model).err().map(|cause| cause.to_string()),
         "warnings": heads.warnings(),
     })
+}
+
+/// How the vocabulary of the model named `draft` meets that of the target. Rates are upper bounds: those of a
+/// draft that is right wherever it can be.
+fn describe_draft(target: &ModelSource, draft: &str) -> Result<Value, Error> {
+    let source = engine::resolve(draft).map_err(|cause| cause.context("--draft-model"))?;
+    let (ours, theirs) = (target.tokenizer()?, source.tokenizer()?);
+    let way = DraftVocabulary::Auto.between(&ours, &theirs, &source.name())?;
+    let Vocabularies { target, draft, difference, shared, sample } =
+        Vocabularies::compare(&ours, &theirs);
+    let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+    Ok(json!({
+        "target_tokens": target,
+        "draft_tokens": draft,
+        "difference": difference.map(|difference| difference.to_string()),
+        "shared": shared,
+        "share_of_target": rounded(shared as f64 / target as f64),
+        "share_of_draft": rounded(shared as f64 / draft as f64),
+        "sample": {
+            "tokens": sample.tokens,
+            "share_drafted_by_tokens": rounded(sample.share()),
+            "most_tokens_per_pass": {
+                "by_tokens": rounded(sample.by_tokens),
+                "by_text": rounded(sample.by_text),
+            },
+        },
+        "auto": way.name(),
+    }))
 }
 
 fn scaling(scaling: &RopeScaling) -> Value {

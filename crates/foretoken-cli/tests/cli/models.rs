@@ -77,7 +77,7 @@ fn models_that_are_not_there() {
 #[test]
 fn models_that_do_not_fit_each_other() {
     let (small, other) = ("models/foretoken-demo-draft", "testdata/checkpoints/llama-gqa");
-    let with_draft = &["generate", "-p", "x", "--draft-model", "{}"];
+    let with_draft = &["generate", "-p", "x", "--draft-model", "{}", "--draft-vocab", "same"];
     let cases = [
         refusal(&["generate", small, "-p", "x", "--drafter", "model"]),
         refusal(&["generate", small, "-p", "x", "--draft-model", other]),
@@ -90,7 +90,7 @@ fn models_that_do_not_fit_each_other() {
     insta::assert_snapshot!(cases.join("\n"), @r"
     2 error: --drafter: drafter `model` needs a draft model; name one with --draft-model
     1 error: folder `testdata/checkpoints/llama-gqa` holds no tokenizer.json, nor vocab.json with merges.txt; download the tokenizer's files as well
-    1 error: --draft-model: draft model `model` does not share the target's vocabulary: token id 4094 is `Ġtf` in one vocabulary and `rew` in the other
+    1 error: --draft-model: draft model `model` does not share the target's vocabulary: token id 4094 is `Ġtf` in one vocabulary and `rew` in the other; draft across vocabularies with --draft-vocab auto
     ");
 }
 

@@ -214,6 +214,18 @@ fn inspect() {
 }
 
 #[test]
+fn inspect_says_what_a_draft_shares() {
+    let last = |draft| {
+        let shown = foretoken(&["inspect", "demo", "--draft-model", draft]);
+        format!("{}{}", shown.stdout.lines().last().unwrap_or_default(), shown.stderr)
+    };
+    insta::assert_snapshot!(last("demo-draft"), @"draft vocabulary     target tokens 4096, draft tokens 4096, difference none, shared 4096, share of target 1.0, share of draft 1.0, sample tokens 736, share drafted by tokens 1.0, most tokens per pass by tokens 8.976, by text 8.976, auto same");
+    insta::assert_snapshot!(last("testdata/gguf/llama-gqa.gguf"), @"draft vocabulary     target tokens 4096, draft tokens 96, difference token id 0 is `<|endoftext|>` in one vocabulary and `<unk>` in the other, shared 37, share of target 0.009, share of draft 0.385, sample tokens 736, share drafted by tokens 0.01, most tokens per pass by tokens 1.01, by text 1.01, auto text");
+    let object = json(&["inspect", "demo", "--draft-model", "demo-draft", "--json"]);
+    assert_eq!(object["draft_vocabulary"]["shared"], 4096);
+}
+
+#[test]
 fn the_prompt_is_the_same_text_to_every_command() {
     let tokenized = json(&["tokenize", "demo", "Hello there", "--json"]);
     let scored = json(&["score", "demo", "--text", "Hello there", "--json"]);

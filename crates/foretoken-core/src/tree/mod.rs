@@ -150,6 +150,16 @@ impl DraftTree {
         Ok(())
     }
 
+    /// Replaces every token by what `respell` says, as for a model of another vocabulary. Siblings must stay
+    /// different. What is known of proposals is about the old tokens and is dropped.
+    pub fn respell(&mut self, mut respell: impl FnMut(NodeId, TokenId) -> TokenId) {
+        for (node, token) in self.tokens.iter_mut().enumerate() {
+            *token = respell(node, *token);
+        }
+        self.spans.fill(Span::default());
+        self.weights.clear();
+    }
+
     fn clear(&mut self) {
         self.tokens.clear();
         self.parents.clear();

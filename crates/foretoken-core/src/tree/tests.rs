@@ -272,3 +272,32 @@ fn every_broken_law_is_named() {
     broken("a node is proposed once", |tree| tree.order[2] = 1);
     broken("every node is in the order", |tree| tree.order.truncate(4));
 }
+
+proptest! {
+    #[test]
+    fn other_tokens_leave_the_shape(pushes in pushes()) {
+        let (tree, ..) = build(&pushes);
+        let mut other = tree.clone();
+        other.respell(|node, token| if node == 0 { 7 } else { token + 100 });
+        other.check_integrity().unwrap();
+        prop_assert_eq!(other.token(0), 7);
+        for node in 0..tree.len() {
+            prop_assert_eq!(other.parent(node), tree.parent(node));
+            prop_assert_eq!(other.role(node), tree.role(node));
+            prop_assert!(node == 0 || other.token(node) == tree.token(node) + 100);
+        }
+    }
+}
+
+#[test]
+fn other_tokens_were_not_drawn_from_what_is_known_of_the_old_ones() {
+    let mut builder = TreeBuilder::new(0);
+    let drawn = builder.push_sampled(BuildId::ROOT, [(1, 0.5), (2, 0.5)], &[2]).unwrap();
+    assert_eq!(drawn.len(), 1);
+    let mut tree = DraftTree::single(0);
+    builder.freeze(&mut tree);
+    assert_ne!(tree.proposal(0), Proposal::PointMass);
+    tree.respell(|_, token| token + 1);
+    assert_eq!(tree.proposal(0), Proposal::PointMass);
+    tree.check_integrity().unwrap();
+}

@@ -10,11 +10,14 @@ mod byte_pair;
 mod error;
 mod gguf;
 mod json;
+mod overlap;
 mod pipeline;
 mod pretokenizers;
 mod sentencepiece;
 pub(crate) mod settings;
+mod speller;
 mod stream;
+mod translation;
 mod vocab_merges;
 mod vocabulary;
 
@@ -30,7 +33,9 @@ use settings::Settings;
 use vocabulary::Vocabulary;
 
 pub use error::TokenizerError;
+pub use overlap::Overlap;
 pub use stream::TextStream;
+pub use translation::{Translation, Translator};
 pub use vocab_merges::VocabularyFiles;
 pub use vocabulary::{PieceKind, VocabularyMismatch};
 
@@ -287,6 +292,11 @@ impl Tokenizer {
     /// others; also on other machines and in other versions.
     pub fn fingerprint(&self) -> u64 {
         self.vocabulary.fingerprint()
+    }
+
+    /// The tokens that mean the same in this vocabulary, the left one, and another.
+    pub fn overlap(&self, other: &Self) -> Overlap {
+        Overlap::new(self, other)
     }
 
     /// Checks that a model with `vocabulary` tokens can take what this tokenizer makes.

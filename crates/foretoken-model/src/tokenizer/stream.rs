@@ -31,17 +31,8 @@ impl TextStream {
     /// tokens and ids outside the vocabulary write nothing.
     pub fn push(&mut self, token: TokenId) -> &str {
         self.text.clear();
-        let mut bytes = self.vocabulary.bytes(token);
-        while self.leading_spaces > 0 && !bytes.is_empty() {
-            match bytes.strip_prefix(b" ") {
-                Some(rest) => {
-                    bytes = rest;
-                    self.leading_spaces -= 1;
-                }
-                None => self.leading_spaces = 0,
-            }
-        }
-        self.pending.extend_from_slice(bytes);
+        let bytes = self.vocabulary.bytes(token);
+        self.pending.extend_from_slice(skip_spaces(bytes, &mut self.leading_spaces));
         let complete = decode_complete(&self.pending, &mut self.text);
         self.pending.drain(..complete);
         &self.text
@@ -56,6 +47,20 @@ impl TextStream {
         }
         &self.text
     }
+}
+
+/// What is left of a token's bytes without the spaces that are still `leading` a text.
+pub(super) fn skip_spaces<'a>(mut bytes: &'a [u8], leading: &mut usize) -> &'a [u8] {
+    while *leading > 0 && !bytes.is_empty() {
+        match bytes.strip_prefix(b" ") {
+            Some(rest) => {
+                bytes = rest;
+                *leading -= 1;
+            }
+            None => *leading = 0,
+        }
+    }
+    bytes
 }
 
 /// Appends the text of `bytes` up to an incomplete character at their end; returns the bytes used.

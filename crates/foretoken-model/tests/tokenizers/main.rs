@@ -8,3 +8,4 @@ mod chat;
 mod golden;
 mod own;
 mod shared;
+mod translation;

@@ -16,7 +16,7 @@ struct Encoding {
     decoded: String,
 }
 
-fn testdata(name: &str) -> Vec<u8> {
+pub(crate) fn testdata(name: &str) -> Vec<u8> {
     read(workspace().join("testdata/tokenizers").join(name))
 }
 
@@ -26,7 +26,7 @@ fn goldens(name: &str) -> Vec<Encoding> {
 }
 
 /// The three tokenizers that are always here, by their names in the goldens.
-fn all() -> [(&'static str, Tokenizer); 3] {
+pub(crate) fn all() -> [(&'static str, Tokenizer); 3] {
     let own = |name: &str| Tokenizer::from_json(&testdata(&format!("{name}.json")), None).unwrap();
     let demo = read(workspace().join("models/foretoken-demo/tokenizer.json"));
     [
@@ -71,7 +71,7 @@ fn the_same_tokenizers_as_gguf_encode_alike() {
 
 /// Texts out of words, white space, special tokens, marks that combine and characters of every
 /// length.
-fn texts() -> impl Iterator<Item = String> {
+pub(crate) fn texts() -> impl Iterator<Item = String> {
     const PARTS: [&str; 16] = [
         "the", " draft", "  ", "\n", "\t", "12345", "'ll", "é", "e\u{301}", "你", "🦙", "<|end|>",
         "</s>", "▁", ".", "\u{FFFD}",

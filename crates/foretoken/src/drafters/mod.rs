@@ -33,6 +33,7 @@ pub use lookahead::LookaheadShape;
 pub use lookup::LookupDrafter;
 pub(crate) use medusa::{Guesser, Lists, LoadedHeads};
 pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
+pub(crate) use model::Bridge;
 pub use model::ModelDrafter;
 pub use suffix::SuffixDrafter;
 
@@ -146,7 +147,7 @@ pub trait Drafter: Send {
 pub enum Needs {
     /// Nothing.
     Nothing,
-    /// A model that shares the target's vocabulary.
+    /// A smaller model.
     DraftModel,
     /// Medusa heads trained for the target.
     MedusaHeads,
@@ -251,6 +252,8 @@ pub(crate) struct DraftModel {
     pub(crate) model: Box<dyn Target>,
     /// Medusa heads of its own.
     pub(crate) heads: Option<LoadedHeads>,
+    /// From its vocabulary to the target's.
+    pub(crate) bridge: Bridge,
 }
 
 /// Ceilings of a method's drafts.

@@ -33,4 +33,5 @@ mod runs;
 mod sessions;
 mod shipped_heads;
 mod suffix;
+mod vocabularies;
 mod watcher;

@@ -52,39 +52,70 @@ impl Tiny {
     /// Adds rows to the vocabulary's matrices that no token has, three times those of tokens: where they
     /// are not cut off, they win.
     pub(crate) fn padded(self) -> Self {
-        let weights = self.folder.path().join("model.safetensors");
-        let file = fs::read(&weights).unwrap();
-        let (length, rest) = file.split_first_chunk::<8>().unwrap();
-        let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
-        let mut header: Value = serde_json::from_slice(header).unwrap();
-        let mut out = Vec::new();
-        for (name, tensor) in header.as_object_mut().unwrap() {
-            let Some(ends) = tensor.get("data_offsets") else { continue };
-            let [from, to] = [0, 1].map(|end| ends[end].as_u64().unwrap() as usize);
-            let start = out.len();
-            out.extend_from_slice(&data[from..to]);
-            if name.contains("embed_tokens") || name.contains("lm_head") {
-                assert_eq!(tensor["dtype"], "F32");
-                let (values, _) = data[from..to].as_chunks::<4>();
-                let tripled = values.iter().map(|&bytes| 3.0 * f32::from_le_bytes(bytes));
-                out.extend(tripled.flat_map(f32::to_le_bytes));
-                tensor["shape"][0] = json!(2 * VOCAB);
-            }
-            tensor["data_offsets"] = json!([start, out.len()]);
-        }
-        let header = header.to_string();
-        let length = (header.len() as u64).to_le_bytes();
-        fs::write(&weights, [&length[..], header.as_bytes(), &out].concat()).unwrap();
-        let path = self.folder.path().join("config.json");
-        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        config["vocab_size"] = json!(2 * VOCAB);
-        fs::write(path, config.to_string()).unwrap();
+        rewrite_rows(self.folder.path(), 2 * VOCAB, |rows| {
+            let (values, _) = rows.as_chunks::<4>();
+            let tripled = values.iter().map(|&bytes| 3.0 * f32::from_le_bytes(bytes));
+            [rows, &tripled.flat_map(f32::to_le_bytes).collect::<Vec<_>>()].concat()
+        });
+        self
+    }
+
+    /// Gives every token another id and the spelling that `spell` says; those of several letters come with
+    /// the merge that makes them.
+    pub(crate) fn respelled(self, spell: impl Fn(TokenId) -> String) -> Self {
+        let order: Vec<usize> = (0..VOCAB).map(|id| (5 * id + 3) % VOCAB).collect();
+        rewrite_rows(self.folder.path(), VOCAB, |rows| {
+            let width = rows.len() / VOCAB;
+            order.iter().flat_map(|&id| &rows[id * width..][..width]).copied().collect()
+        });
+        let pieces: Vec<String> = order.iter().map(|&id| spell(id as TokenId)).collect();
+        let vocab: serde_json::Map<_, _> =
+            pieces.iter().zip(0..).map(|(piece, id)| (piece.clone(), json!(id))).collect();
+        let merges = pieces.iter().filter_map(|piece| {
+            let mut letters = piece.chars();
+            let left = letters.next()?;
+            Some(letters.as_str())
+                .filter(|right| !right.is_empty())
+                .map(|right| json!([left, right]))
+        });
+        let tokenizer =
+            json!({"model": {"type": "BPE", "vocab": vocab, "merges": merges.collect::<Vec<_>>()}});
+        fs::write(self.folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
         self
     }
 
     pub(crate) fn source(&self) -> ModelSource {
         ModelSource::Folder(self.folder.path().to_owned())
     }
+}
+
+/// Changes the rows of a model's vocabulary, of which there are `count` afterwards.
+pub(crate) fn rewrite_rows(folder: &Path, count: usize, change: impl Fn(&[u8]) -> Vec<u8>) {
+    let weights = folder.join("model.safetensors");
+    let file = fs::read(&weights).unwrap();
+    let (length, rest) = file.split_first_chunk::<8>().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let mut header: Value = serde_json::from_slice(header).unwrap();
+    let mut out = Vec::new();
+    for (name, tensor) in header.as_object_mut().unwrap() {
+        let Some(ends) = tensor.get("data_offsets") else { continue };
+        let [from, to] = [0, 1].map(|end| ends[end].as_u64().unwrap() as usize);
+        let start = out.len();
+        if name.contains("embed_tokens") || name.contains("lm_head") {
+            out.extend(change(&data[from..to]));
+            tensor["shape"][0] = json!(count);
+        } else {
+            out.extend_from_slice(&data[from..to]);
+        }
+        tensor["data_offsets"] = json!([start, out.len()]);
+    }
+    let header = header.to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    fs::write(&weights, [&length[..], header.as_bytes(), &out].concat()).unwrap();
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["vocab_size"] = json!(count);
+    fs::write(path, config.to_string()).unwrap();
 }
 
 /// What a token of a small model writes.

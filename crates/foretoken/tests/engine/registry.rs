@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
-use foretoken::{DRAFTERS, EndOfText, Engine, EngineOptions, Error, Rule, TokenId, WeightFormat};
+use foretoken::{
+    DRAFTERS, DraftVocabulary, EndOfText, Engine, EngineOptions, Error, Rule, TokenId, WeightFormat,
+};
 
 use crate::models::{CONTEXT, Domain, Tiny, demo_draft, options, prompt};
 use crate::plain::Plain;
@@ -165,8 +167,14 @@ fn drafters_and_drafts_that_cannot_be_used_are_refused_by_name() {
         options.medusa.heads = None;
     });
     assert!(matches!(headless, Error::NoMedusaHeads { .. }), "{headless}");
-    let other = refusal(&|options| options.draft_model = Some(demo_draft()));
-    assert!(matches!(other, Error::Vocabulary { .. }), "{other}");
+    let other = |way| {
+        refusal(&|options: &mut EngineOptions| {
+            options.draft_model = Some(demo_draft());
+            options.draft_vocabulary = way;
+        })
+    };
+    let same = other(DraftVocabulary::Same);
+    assert!(matches!(same, Error::Vocabulary { .. }), "{same}");
     for (tokens, width, probability) in [(0, 1, 0.0), (513, 1, 0.0), (1, 0, 0.0), (1, 1, f64::NAN)]
     {
         let error = refusal(&|options| {

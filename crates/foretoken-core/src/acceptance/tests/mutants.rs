@@ -50,6 +50,13 @@ fn the_best_tokens_passed_off_as_drawn_are_found() {
 }
 
 #[test]
+fn a_law_that_was_not_restricted_to_shared_tokens_is_found() {
+    let plans: [Plan; 2] = [plans::shared_as_all, plans::chain::<2>];
+    let found = examine_rule(&Case::new(Pair::Random, &plans));
+    assert!(!found.is_lossless() && found.error > 1e-3, "{:e}", found.error);
+}
+
+#[test]
 fn an_unlikely_token_left_out_is_found() {
     let plans: [Plan; 2] = [plans::unlikely_left_out, plans::chain::<2>];
     let found = examine_rule(&Case::new(Pair::Random, &plans));

@@ -142,6 +142,33 @@ pub(super) fn union_of_samples<const BUDGET: usize>(drafting: &mut Drafting<'_>)
     drafting.with = Some((other, BUDGET));
 }
 
+/// A draft of another vocabulary, which lacks token 2: what it can draw has all the probability.
+pub(super) fn chain_among_shared(drafting: &mut Drafting<'_>) {
+    let (mut node, mut path) = (BuildId::ROOT, Vec::new());
+    for _ in 0..2 {
+        let shared = shared(&drafting.q(&path));
+        let drawn = drafting.draw(&shared, 1);
+        let Some(&token) = drawn.first() else { return };
+        let mut ids = drafting.builder.push_sampled(node, shared.iter(), &drawn).unwrap();
+        node = ids.next().unwrap();
+        path.push(token);
+    }
+}
+
+/// Not honest: draws among the tokens that both vocabularies have and says that any could be drawn.
+pub(super) fn shared_as_all(drafting: &mut Drafting<'_>) {
+    let q = drafting.q(&[]);
+    let drawn = drafting.draw(&shared(&q), 1);
+    drafting.push_drawn(&q, &drawn);
+}
+
+/// The part of `q` on the tokens of another vocabulary.
+fn shared(q: &Distribution) -> Distribution {
+    let mut shared = Distribution::new();
+    shared.set(q.iter().filter(|&(token, _)| token != 2));
+    shared
+}
+
 /// Not honest: takes the best tokens and says that they were drawn.
 pub(super) fn best_as_sampled<const K: usize>(drafting: &mut Drafting<'_>) {
     let q = drafting.q(&[]);
@@ -167,7 +194,7 @@ fn best(q: &Distribution, k: usize) -> Vec<(TokenId, f64)> {
 }
 
 /// Every honest drafter, by name.
-pub(super) const PLANS: [(&str, Plan); 21] = [
+pub(super) const PLANS: [(&str, Plan); 22] = [
     ("nothing", nothing),
     ("chain of 1", chain::<1>),
     ("chain of 2", chain::<2>),
@@ -176,6 +203,7 @@ pub(super) const PLANS: [(&str, Plan); 21] = [
     ("chain while peaked", chain_while_peaked),
     ("chain with probes", chain_with_probes),
     ("chain with a lucky end", chain_with_a_lucky_end),
+    ("chain among shared", chain_among_shared),
     ("2 siblings", siblings::<2>),
     ("3 siblings", siblings::<3>),
     ("more siblings than tokens", siblings::<9>),

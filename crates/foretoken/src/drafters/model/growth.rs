@@ -5,10 +5,11 @@
 //! draft's own law, and nothing drawn is left out.
 
 use foretoken_core::{
-    BuildId, Distribution, DraftSampler, DraftTree, NodeId, Ranked, Role, Rule, SampleError,
+    BuildId, Distribution, DraftSampler, DraftTree, Ranked, Role, Rule, SampleError, Sampler,
     TokenId, TreeBuilder,
 };
 
+use super::bridge::Rows;
 use crate::drafters::confidence::{Bucket, Confidence};
 use crate::drafters::{Ceilings, DraftTask, Room};
 
@@ -41,6 +42,8 @@ enum Growing {
 pub(super) struct Growth {
     growing: Growing,
     ceilings: Ceilings,
+    /// Ranks tokens that are not the target's; without it the target's own sampler does.
+    own: Option<Sampler>,
     room: Room,
     nodes: Vec<Node>,
     /// Nodes whose rows come with the next pass.
@@ -57,10 +60,11 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    pub(super) fn new(ceilings: Ceilings) -> Self {
+    pub(super) fn new(ceilings: Ceilings, own: Option<Sampler>) -> Self {
         Self {
             growing: Growing::Ranked,
             ceilings,
+            own,
             room: Room::default(),
             nodes: Vec::new(),
             frontier: Vec::new(),
@@ -77,7 +81,8 @@ impl Growth {
 
     /// Begins the draft of a task with its root alone in the frontier.
     pub(super) fn restart(&mut self, task: &DraftTask, room: Room) {
-        let sampled = task.rule == Rule::Rejection && !task.sampler.is_greedy();
+        let drawing = task.rule == Rule::Rejection && !task.sampler.is_greedy();
+        let sampled = drawing && self.own.is_none();
         self.growing = if sampled { Growing::Sampled } else { Growing::Ranked };
         self.drawer.begin(task.sampler.noise().at_step(task.step), DRAFTER);
         let root = task.text.last().copied().unwrap_or_default();
@@ -103,6 +108,11 @@ impl Growth {
     /// Most children of a node.
     pub(super) fn width(&self) -> usize {
         self.ceilings.width
+    }
+
+    /// Whether the drafted tokens are the draft's own rather than the target's.
+    pub(super) fn drafts_own_tokens(&self) -> bool {
+        self.own.is_some()
     }
 
     /// No draft in this step.
@@ -131,20 +141,20 @@ impl Growth {
         self.builder.freeze(out);
     }
 
-    /// Grows the frontier by one level; `row` gives the logits at a node of the last frozen tree.
+    /// Grows the frontier by one level; `rows` has the logits at the nodes of the last frozen tree.
     /// Returns whether there is a next level to grow.
-    pub(super) fn grow<'a>(
+    pub(super) fn grow(
         &mut self,
         task: &mut DraftTask,
         confidence: &Confidence,
-        row: impl Fn(NodeId) -> &'a [f32],
+        rows: &mut Rows<'_>,
     ) -> bool {
         self.level = self.nodes.len();
         let frontier = std::mem::take(&mut self.frontier);
         let mut outcome = Ok(());
         for &node in &frontier {
             let built = self.nodes[node].built.and_then(|id| self.builder.node(id).ok());
-            let row = row(built.unwrap_or(0));
+            let row = rows.at(built.unwrap_or(0));
             outcome = outcome.and_then(|()| match self.growing {
                 Growing::Ranked => self.rank_children(node, row, task, confidence),
                 Growing::Sampled => self.draw_children(node, row, task),
@@ -166,8 +176,9 @@ impl Growth {
         let Node { depth, value, .. } = self.nodes[node];
         let position = task.position() + depth;
         let width = self.ceilings.width;
-        let DraftTask { sampler, rule, .. } = task;
-        sampler.rank_under(*rule, row, &self.path, position, width.max(2), &mut self.ranked)?;
+        let sampler = self.own.as_mut().unwrap_or(&mut task.sampler);
+        let ranked = &mut self.ranked;
+        sampler.rank_under(task.rule, row, &self.path, position, width.max(2), ranked)?;
         let best = self.ranked.first().map_or(0.0, |first| first.score);
         let second = self.ranked.get(1).map_or(f64::NEG_INFINITY, |second| second.score);
         for (rank, &Ranked { token, score }) in self.ranked.iter().take(width).enumerate() {

@@ -1,4 +1,4 @@
-//! `model`: a smaller model of the same vocabulary drafts (Leviathan et al. 2023, Chen et al. 2023).
+//! `model`: a smaller model drafts (Leviathan et al. 2023, Chen et al. 2023).
 //!
 //! The draft runs through the same seam as the target: a tree hung on committed positions. A chain
 //! (`width` 1) commits each drafted token and rewinds what the target refused; a tree is fed again
@@ -6,14 +6,17 @@
 //! rows of the accepted path. Both learn how far the draft may be trusted (`confidence`). Chains can take
 //! several tokens per pass where the draft has Medusa heads of its own (`nested`).
 
+mod bridge;
 mod growth;
 mod nested;
 
 use std::collections::HashMap;
 
 use foretoken_core::{DraftTree, NodeId, TokenId};
-use foretoken_model::{Heads, SequenceId, Target, Wants};
+use foretoken_model::{Heads, SequenceId, Target, Translation, Wants};
 
+pub(crate) use self::bridge::Bridge;
+use self::bridge::Rows;
 use self::growth::Growth;
 use self::nested::Nested;
 use super::confidence::Confidence;
@@ -25,7 +28,7 @@ use crate::{DraftOptions, Error};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "model",
-    summary: "a smaller model of the same vocabulary drafts a chain or a tree",
+    summary: "a smaller model drafts a chain or a tree",
     source: "Leviathan et al. 2023; Chen et al. 2023; EAGLE-2 (Li et al. 2024) for the tree's shape",
     needs: Needs::DraftModel,
     sight: Sight::TEXT,
@@ -33,10 +36,10 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     build,
 };
 
-fn build(Parts { ceilings, model, vocab, .. }: Parts<'_>) -> Result<Built, Error> {
+fn build(Parts { ceilings, model, .. }: Parts<'_>) -> Result<Built, Error> {
     let missing = || Error::NoDraftModel { drafter: INFO.name };
-    let DraftModel { model, heads } = model.ok_or_else(missing)?;
-    let drafter = ModelDrafter::with_ceilings(model, ceilings, vocab);
+    let DraftModel { model, heads, bridge } = model.ok_or_else(missing)?;
+    let drafter = ModelDrafter::with_bridge(model, ceilings, bridge);
     let drafter = match heads {
         Some(heads) => {
             let trees = heads.unmeasured_trees();
@@ -54,8 +57,7 @@ const PROMPT_ROWS: usize = 128;
 pub struct ModelDrafter {
     model: Box<dyn Target>,
     ceilings: Ceilings,
-    /// Tokens of the target; the draft's rows are cut to them.
-    vocab: usize,
+    bridge: Bridge,
     /// Heads of the model, where it has some.
     nested: Option<Nested>,
     sequences: HashMap<SequenceKey, State>,
@@ -64,6 +66,8 @@ pub struct ModelDrafter {
 /// One sequence in the draft's cache.
 struct State {
     cache: SequenceId,
+    /// The text as the draft reads it, where that is not as the target does.
+    translation: Option<Translation>,
     /// Tokens committed to the draft's cache; drafted ones among them may turn out refused.
     fed: Vec<TokenId>,
     /// How many of them are known to be text.
@@ -80,12 +84,13 @@ struct State {
 }
 
 impl State {
-    fn new(cache: SequenceId, ceilings: Ceilings) -> Self {
+    fn new(cache: SequenceId, ceilings: Ceilings, bridge: &Bridge) -> Self {
         Self {
             cache,
+            translation: bridge.translation(),
             fed: Vec::new(),
             verified: 0,
-            growth: Growth::new(ceilings),
+            growth: Growth::new(ceilings, bridge.own_sampler()),
             confidence: Confidence::new(),
             work: DraftTree::single(0),
             pending: false,
@@ -100,19 +105,29 @@ impl State {
     }
 
     /// Forgets what is no part of the text and begins a draft, if there is room for one.
-    fn restart(&mut self, model: &mut dyn Target, task: &DraftTask) {
+    fn restart(&mut self, model: &mut dyn Target, bridge: &Bridge, task: &DraftTask) {
+        bridge.read(task, &mut self.translation);
+        let text = text(&self.translation, task);
         // Positions past the draft's own context are not drafted.
-        let depth = task.room.depth.min(model.context().saturating_sub(task.text.len()));
+        let depth = task.room.depth.min(model.context().saturating_sub(text.len()));
         let room = Room { nodes: task.room.nodes, depth };
-        let Some((_, known)) = task.text.split_last().filter(|_| room.fits_a_node()) else {
+        let Some((_, known)) = text.split_last().filter(|_| room.fits_a_node()) else {
             self.growth.rest();
             return;
         };
-        let from = self.verified.min(self.fed.len());
+        let unchanged = self.translation.as_ref().map_or(usize::MAX, Translation::unchanged);
+        let from = self.verified.min(self.fed.len()).min(known.len()).min(unchanged);
         let agree = self.fed[from..].iter().zip(&known[from..]).take_while(|(a, b)| a == b).count();
         self.fed.truncate(from + agree);
         self.verified = self.fed.len();
+        debug_assert!(
+            known.starts_with(&self.fed),
+            "the draft's cache holds the text as it reads it"
+        );
         model.truncate(self.cache, self.fed.len());
+        if let Some(translation) = &mut self.translation {
+            translation.mark();
+        }
         self.growth.restart(task, room);
         self.pending = false;
     }
@@ -126,10 +141,11 @@ impl State {
     }
 
     /// Adds what the next level needs to the batch.
-    fn join(&mut self, model: &mut dyn Target, task: &DraftTask, level: usize) {
+    fn join(&mut self, model: &mut dyn Target, bridge: &Bridge, task: &DraftTask, level: usize) {
+        let text = text(&self.translation, task);
         let wants = match (level, self.growth.width()) {
             (0, _) => {
-                let chain = self.work.set_chain(&task.text[self.fed.len()..]);
+                let chain = self.work.set_chain(&text[self.fed.len()..]);
                 debug_assert!(chain.is_ok(), "what is left of the prompt fits a chain");
                 Wants::From(self.work.len() - 1)
             }
@@ -137,6 +153,7 @@ impl State {
             (_, 1) => Wants::From(0),
             _ => {
                 self.growth.freeze(&mut self.work);
+                bridge.feed(text.last().copied().unwrap_or_default(), &mut self.work);
                 self.pending = true;
                 Wants::From(0)
             }
@@ -152,18 +169,17 @@ impl State {
         model: &mut dyn Target,
         task: &mut DraftTask,
         level: usize,
-        vocab: usize,
+        bridge: &mut Bridge,
     ) -> bool {
         let Some(item) = self.item else { return false };
         let first = if level == 0 { self.work.len() - 1 } else { 0 };
         if self.growth.width() == 1 {
-            return self.take_chain(model, task, (item, first), vocab);
+            return self.take_chain(model, task, (item, first), bridge);
         }
         if level == 0 {
             self.commit_chain(model, first);
         }
-        let row = |node| cut(model.logits(item, first + node), vocab);
-        self.growth.grow(task, &self.confidence, row)
+        self.growth.grow(task, &self.confidence, &mut Rows { model, item, first, bridge })
     }
 
     /// Grows a chain by the row of its tip, and on by the rows of guesses below it that were right.
@@ -172,31 +188,57 @@ impl State {
         model: &mut dyn Target,
         task: &mut DraftTask,
         (item, first): (usize, NodeId),
-        vocab: usize,
+        bridge: &mut Bridge,
     ) -> bool {
         let Self { growth, work, path, .. } = self;
         path.clear();
         path.extend(0..=first);
         let mut at = first;
         let grows = loop {
-            let row = |_| cut(model.logits(item, at), vocab);
-            if !growth.grow(task, &self.confidence, row) {
+            // The frontier of a chain is its tip.
+            let mut rows = Rows { model, item, first: at, bridge };
+            if !growth.grow(task, &self.confidence, &mut rows) {
                 break false;
             }
-            let Some(right) = work.child_with_token(at, growth.tip()) else { break true };
+            let tip = bridge.fed(growth.tip());
+            let Some(right) = work.child_with_token(at, tip) else { break true };
             path.push(right);
             at = right;
         };
         model.commit(self.cache, path);
         self.fed.extend(path.iter().map(|&node| work.token(node)));
         if grows {
-            work.set_single(growth.tip());
+            work.set_single(bridge.fed(growth.tip()));
         }
         grows
     }
 
+    /// Writes the draft to send.
+    fn finish(&mut self, bridge: &mut Bridge, task: &mut DraftTask) {
+        if self.growth.drafts_own_tokens() {
+            self.growth.finish(&mut self.work);
+            bridge.send(&self.work, task);
+        } else {
+            self.growth.finish(&mut task.tree);
+        }
+    }
+
+    /// Learns which drafted tokens were right.
+    fn learn(&mut self, bridge: &Bridge, task: &DraftTask) {
+        let Self { growth, confidence, translation, .. } = self;
+        if !growth.drafts_own_tokens() {
+            return growth.learn(task.accepted.tokens(), confidence);
+        }
+        let before = text(translation, task).len();
+        bridge.read(task, translation);
+        // Where the end of the text is spelled anew, nothing can be said about what was drafted behind it.
+        if translation.as_ref().is_some_and(|known| known.unchanged() >= before) {
+            growth.learn(&text(translation, task)[before..], confidence);
+        }
+    }
+
     /// Keeps the rows of the accepted path of a tree.
-    fn keep_accepted(&mut self, model: &mut dyn Target, emitted: &[TokenId]) {
+    fn keep_accepted(&mut self, model: &mut dyn Target, bridge: &Bridge, emitted: &[TokenId]) {
         if !std::mem::take(&mut self.pending) {
             return;
         }
@@ -206,13 +248,13 @@ impl State {
         let mut at = 0;
         // The last token is the next root: it is fed again, even where the tree had grown it.
         for &token in &emitted[..emitted.len().saturating_sub(1)] {
-            let Some(child) = self.work.child_with_token(at, token) else { break };
+            let fed = bridge.fed(token);
+            let Some(child) = self.work.child_with_token(at, fed) else { break };
             self.path.push(child);
-            self.fed.push(token);
+            self.fed.push(fed);
             at = child;
         }
         model.commit(self.cache, &self.path);
-        self.verified = self.fed.len();
     }
 }
 
@@ -220,19 +262,24 @@ impl ModelDrafter {
     /// A model for a target of `vocab` tokens, which must share their meaning; without a number of tokens,
     /// drafts have as many as [`DRAFTERS`](super::DRAFTERS) says.
     pub fn new(model: Box<dyn Target>, options: DraftOptions, vocab: usize) -> Self {
-        Self::with_ceilings(model, INFO.ceilings(options), vocab)
+        Self::with_bridge(model, INFO.ceilings(options), Bridge::Same { vocab })
     }
 
-    fn with_ceilings(model: Box<dyn Target>, ceilings: Ceilings, vocab: usize) -> Self {
-        Self { model, ceilings, vocab, nested: None, sequences: HashMap::new() }
+    fn with_bridge(model: Box<dyn Target>, mut ceilings: Ceilings, bridge: Bridge) -> Self {
+        // Paths of a tree would be texts that overlap.
+        if let Bridge::Text(_) = bridge {
+            ceilings.width = 1;
+        }
+        Self { model, ceilings, bridge, nested: None, sequences: HashMap::new() }
     }
 
     /// Takes fewer passes for the same chains, by heads of the model and those of their guesses that a pass
-    /// reads along. Drafts of a width above 1 do without them.
+    /// reads along. Drafts of a width above 1, or of another vocabulary, do without them.
     #[must_use]
     pub fn with_heads(mut self, heads: Box<dyn Heads>, trees: MedusaTrees) -> Self {
-        let chains = self.ceilings.width == 1;
-        self.nested = chains.then(|| Nested::new(heads, trees, self.vocab));
+        if let (1, &Bridge::Same { vocab }) = (self.ceilings.width, &self.bridge) {
+            self.nested = Some(Nested::new(heads, trees, vocab));
+        }
         self
     }
 
@@ -244,7 +291,7 @@ impl ModelDrafter {
             for task in tasks {
                 let Some(state) = drafting(&mut self.sequences, task) else { continue };
                 state.item = None;
-                let missing = &task.text[state.fed.len()..];
+                let missing = &text(&state.translation, task)[state.fed.len()..];
                 if missing.len() > PROMPT_ROWS
                     && state.work.set_chain(&missing[..PROMPT_ROWS]).is_ok()
                 {
@@ -273,16 +320,17 @@ impl ModelDrafter {
             let Some(state) = drafting(&mut self.sequences, task) else { continue };
             let growing = level == 0 || state.item.is_some();
             state.item = None;
+            let missing = text(&state.translation, task).len().saturating_sub(state.fed.len());
             // More is missing only where the prompt could not be read.
-            if growing && task.text.len().saturating_sub(state.fed.len()) <= PROMPT_ROWS {
-                state.join(self.model.as_mut(), task, level);
+            if growing && missing <= PROMPT_ROWS {
+                state.join(self.model.as_mut(), &self.bridge, task, level);
             }
         }
         self.model.forward();
         let mut any = false;
         for task in &mut *tasks {
             let Some(state) = drafting(&mut self.sequences, task) else { continue };
-            if !state.take(self.model.as_mut(), task, level, self.vocab) {
+            if !state.take(self.model.as_mut(), task, level, &mut self.bridge) {
                 state.item = None;
             }
             any |= state.item.is_some();
@@ -296,15 +344,19 @@ impl ModelDrafter {
 
 impl Drafter for ModelDrafter {
     fn begin(&mut self, key: SequenceKey, _: &[TokenId]) {
-        let Self { model, ceilings, sequences, .. } = self;
-        let state = sequences.entry(key).or_insert_with(|| State::new(model.open(), *ceilings));
+        let Self { model, ceilings, bridge, sequences, .. } = self;
+        let state =
+            sequences.entry(key).or_insert_with(|| State::new(model.open(), *ceilings, bridge));
         state.verified = 0;
+        if let Some(translation) = &mut state.translation {
+            translation.clear();
+        }
     }
 
     fn propose(&mut self, tasks: &mut [DraftTask]) {
         for task in tasks.iter() {
             if let Some(state) = self.sequences.get_mut(&task.key) {
-                state.restart(self.model.as_mut(), task);
+                state.restart(self.model.as_mut(), &self.bridge, task);
             }
         }
         self.read_prompts(tasks);
@@ -314,7 +366,7 @@ impl Drafter for ModelDrafter {
         }
         for task in tasks {
             if let Some(state) = drafting(&mut self.sequences, task) {
-                state.growth.finish(&mut task.tree);
+                state.finish(&mut self.bridge, task);
             }
         }
     }
@@ -322,8 +374,8 @@ impl Drafter for ModelDrafter {
     fn observe(&mut self, tasks: &[DraftTask]) {
         for task in tasks {
             let Some(state) = drafting(&mut self.sequences, task) else { continue };
-            state.growth.learn(task.accepted.tokens(), &mut state.confidence);
-            state.keep_accepted(self.model.as_mut(), task.accepted.tokens());
+            state.learn(&self.bridge, task);
+            state.keep_accepted(self.model.as_mut(), &self.bridge, task.accepted.tokens());
         }
     }
 
@@ -334,9 +386,9 @@ impl Drafter for ModelDrafter {
     }
 }
 
-/// A row without the tokens that the target lacks.
-fn cut(row: &[f32], vocab: usize) -> &[f32] {
-    &row[..row.len().min(vocab)]
+/// A task's text as the draft reads it.
+fn text<'a>(translation: &'a Option<Translation>, task: &'a DraftTask) -> &'a [TokenId] {
+    translation.as_ref().map_or(&task.text, Translation::tokens)
 }
 
 /// The state of a sequence that drafts in this step.
