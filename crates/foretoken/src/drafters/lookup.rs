@@ -99,7 +99,12 @@ impl Lookup {
         self.builder.reset(root);
         for place in self.found.iter().take(BRANCHES) {
             let room = Room { nodes, depth: task.room.depth.min(place.agreeing * TRUST) };
-            hang_chain(&mut self.builder, room, task.text[place.next..].iter().copied());
+            hang_chain(
+                &mut self.builder,
+                room,
+                place.agreeing,
+                task.text[place.next..].iter().copied(),
+            );
         }
         self.builder.freeze(&mut task.tree);
     }

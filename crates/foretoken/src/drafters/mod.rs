@@ -12,6 +12,7 @@ mod jacobi;
 mod lookahead;
 mod lookup;
 mod medusa;
+mod merged;
 mod model;
 mod none;
 mod prediction;
@@ -20,13 +21,14 @@ mod suffix;
 #[cfg(test)]
 mod verifying;
 
-use foretoken_core::{Accepted, BuildId, DraftTree, Role, Rule, Sampler, TokenId, TreeBuilder};
+use foretoken_core::{Accepted, BuildId, DraftTree, Rule, Sampler, TokenId, TreeBuilder};
 use foretoken_model::Target;
 
 pub use choices::Choices;
 pub use lookahead::LookaheadShape;
 pub(crate) use medusa::{Guesser, Lists, LoadedHeads};
 pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
+pub use merged::Merged;
 pub use model::ModelDrafter;
 pub use suffix::SuffixDrafter;
 
@@ -263,15 +265,22 @@ pub const DRAFTERS: &[DrafterInfo] = &[
     jacobi::INFO,
 ];
 
-/// Hangs what may follow the root below it as a chain of candidates, as far as there is room. Tokens that
-/// are there already take none.
-fn hang_chain(builder: &mut TreeBuilder, room: Room, tokens: impl IntoIterator<Item = TokenId>) {
+/// Hangs below the root, as a chain of candidates, what stood behind `agreeing` tokens that the text ends with
+/// too, as far as there is room. Tokens that are there already take none.
+fn hang_chain(
+    builder: &mut TreeBuilder,
+    room: Room,
+    agreeing: usize,
+    tokens: impl IntoIterator<Item = TokenId>,
+) {
     let mut parent = BuildId::ROOT;
-    for token in tokens.into_iter().take(room.depth) {
+    for (agreeing, token) in (agreeing..).zip(tokens).take(room.depth) {
         if builder.len() > room.nodes {
             return;
         }
-        let Ok(child) = builder.push(parent, token, Role::Candidate) else { return };
+        // The more agrees, the surer the next token; how sure is learned where it matters.
+        let estimate = agreeing as f32 / (agreeing as f32 + 2.0);
+        let Ok(child) = builder.propose(parent, token, estimate) else { return };
         parent = child;
     }
 }

@@ -41,17 +41,15 @@ fn build(parts: Parts<'_>) -> Result<Built, Error> {
     let Parts { heads, medusa, ceilings, tokens, cost, vocab, .. } = parts;
     let missing = || Error::NoMedusaHeads { drafter: INFO.name };
     let LoadedHeads { heads, calibration, seconds, .. } = heads.ok_or_else(missing)?;
-    let trees = match &medusa.choices {
-        MedusaChoices::Tree(tree) => MedusaTrees::fixed(tree.clone()),
-        MedusaChoices::Best { nodes } => {
-            let size = match (nodes.or(tokens), cost, seconds) {
-                (Some(nodes), ..) => Size::Nodes(nodes),
-                (None, Some(cost), Some(heads)) => Size::Pays { cost, heads, most: ceilings.nodes },
-                _ => Size::Nodes(trees::UNMEASURED),
-            };
-            MedusaTrees::best(calibration.as_ref(), heads.count(), size)
-        }
+    let size = match &medusa.choices {
+        MedusaChoices::Tree(tree) => Size::Given(tree),
+        MedusaChoices::Best { nodes } => match (nodes.or(tokens), cost, seconds) {
+            (Some(nodes), ..) => Size::Nodes(nodes),
+            (None, Some(cost), Some(heads)) => Size::Pays { cost, heads, most: ceilings.nodes },
+            _ => Size::Nodes(trees::UNMEASURED),
+        },
     };
+    let trees = MedusaTrees::best(calibration.as_ref(), heads.count(), size);
     let nodes = trees.most_nodes();
     Ok(Built::new(MedusaDrafter::new(heads, trees, vocab), nodes))
 }

@@ -267,11 +267,12 @@ impl Growth {
             self.order.truncate(sent);
             self.builder.reset(self.nodes[0].token);
             for &index in &self.order {
-                let Node { parent, token, .. } = self.nodes[index];
-                let parent =
-                    if parent == 0 { Some(BuildId::ROOT) } else { self.nodes[parent].built };
-                let Some(parent) = parent else { continue };
-                self.nodes[index].built = self.builder.push(parent, token, Role::Candidate).ok();
+                let Node { parent, token, value, .. } = self.nodes[index];
+                let Node { value: above, built, .. } = self.nodes[parent];
+                let built = if parent == 0 { Some(BuildId::ROOT) } else { built };
+                let Some(parent) = built else { continue };
+                let estimate = (value / above) as f32;
+                self.nodes[index].built = self.builder.propose(parent, token, estimate).ok();
                 self.nodes[index].sent = self.nodes[index].built.is_some();
             }
         }

@@ -104,7 +104,7 @@ impl SuffixDrafter {
             }
             branches += 1;
             let room = Room { nodes, depth: task.room.depth.min(place.agreeing * TRUST) };
-            hang_chain(builder, room, store.automaton.follow_up(place));
+            hang_chain(builder, room, place.agreeing, store.automaton.follow_up(place));
         }
         builder.freeze(&mut task.tree);
     }
