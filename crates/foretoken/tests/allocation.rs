@@ -225,7 +225,7 @@ fn warm_steps_allocate_nothing() {
         warm_proposing_allocates_nothing("prediction", (8, 1), Rule::Coupled, sampling);
     }
     for sampling in [&greedy, &sampled] {
-        warm_proposing_allocates_nothing("model+medusa", (64, 3), Rule::Coupled, sampling);
+        warm_proposing_allocates_nothing("model+medusa", (8, 3), Rule::Coupled, sampling);
     }
     // Laws of one size, so that the trees that keep them stop growing.
     let whole = SamplingParams { temperature: 0.8, ..SamplingParams::default() };

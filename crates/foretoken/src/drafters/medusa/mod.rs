@@ -105,7 +105,7 @@ mod tests {
         let room = Room { nodes: 9, depth: 9 };
         let mut tasks = [DraftTask { room, hidden: vec![0.0], ..task }];
         let heads = Fixed { count: 2, ..Fixed::new(vec![0.0, 1.0, 0.5]) };
-        let trees = MedusaTrees::fixed(SparseTree::cartesian(&[1, 1, 1, 1]).unwrap());
+        let trees = MedusaTrees::fixed(&SparseTree::cartesian(&[1, 1, 1, 1]).unwrap());
         MedusaDrafter::new(Box::new(heads), trees, 3).propose(&mut tasks);
         assert_eq!(tasks[0].tree.tokens(), [2, 1, 1]);
     }

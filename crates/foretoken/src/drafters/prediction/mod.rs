@@ -11,7 +11,7 @@ mod trust;
 
 use std::collections::HashMap;
 
-use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
+use foretoken_core::{BuildId, TokenId, TreeBuilder};
 
 use self::reader::{Place, Reader};
 use super::{Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
@@ -82,9 +82,13 @@ impl Prediction {
                 .max_by(|a, b| a.probability.total_cmp(&b.probability));
             let Some(branch) = best else { break };
             let token = task.prediction.get(branch.place.next);
+            let estimate = match branch.depth {
+                0 => branch.probability,
+                _ => reader.trust.estimate(branch.place.agreeing),
+            };
             let node = token
                 .filter(|_| branch.depth < task.room.depth)
-                .and_then(|&token| builder.push(branch.last, token, Role::Candidate).ok());
+                .and_then(|&token| builder.propose(branch.last, token, estimate as f32).ok());
             let Some(node) = node else {
                 branch.probability = f64::NEG_INFINITY;
                 continue;
