@@ -39,8 +39,8 @@ struct Machine {
     drawn: Vec<u32>,
     builder: TreeBuilder,
     union: Union,
-    own: DraftTree,
-    other: DraftTree,
+    /// Its own, and another beside it.
+    drafts: [DraftTree; 2],
     tree: DraftTree,
     verifier: Verifier,
     out: Accepted,
@@ -61,8 +61,7 @@ impl Machine {
             drawn: Vec::new(),
             builder: TreeBuilder::new(0),
             union: Union::default(),
-            own: DraftTree::single(0),
-            other: DraftTree::single(0),
+            drafts: [DraftTree::single(0), DraftTree::single(0)],
             tree: DraftTree::single(0),
             verifier: Verifier::new(),
             out: Accepted::new(),
@@ -82,11 +81,10 @@ impl Machine {
                 builder.push(id, 7, Role::Probe).expect("room");
             }
         }
-        builder.freeze(&mut self.own);
-        self.other.set_chain(&[1, 4, 5, 6]).expect("short");
-        let trees: &[&DraftTree] =
-            if index.is_multiple_of(2) { &[&self.own] } else { &[&self.own, &self.other] };
-        self.union.merge(trees, 12, &mut self.tree).expect("one root");
+        builder.freeze(&mut self.drafts[0]);
+        self.drafts[1].set_chain(&[1, 4, 5, 6]).expect("short");
+        let several = 1 + index as usize % 2;
+        self.union.merge(&self.drafts[..several], 12, &mut self.tree).expect("one root");
         let step = Step { tree: &self.tree, rows, position: index as u32, index };
         self.verifier.verify(rule, &step, &mut self.sampler, &mut self.out);
         self.stats.record(&self.tree, &self.out);

@@ -11,7 +11,7 @@ use foretoken_model::{
 use foretoken_tensor::WeightFormat;
 
 use crate::drafters::{
-    self, Bridge, Built, DraftModel, Drafter, DrafterInfo, LoadedHeads, Needs, Parts, Sight,
+    self, Bridge, Built, DraftModel, Drafter, DrafterInfo, LoadedHeads, Merged, Needs, Parts, Sight,
 };
 use crate::engine::State;
 use crate::{CostCurve, DraftVocabulary, Engine, EngineOptions, Error, MedusaOptions};
@@ -50,7 +50,7 @@ impl Engine {
         let most = built.iter().map(|built| built.nodes).max().unwrap_or(0);
         let engine = Self {
             draft_nodes: options.draft.tokens.unwrap_or(most),
-            drafters: built.into_iter().map(|built| built.drafter).collect(),
+            drafters: Merged::new(built.into_iter().map(|built| built.drafter).collect()),
             drafter_name: name,
             sight: methods.iter().fold(Sight::TEXT, |sight, method| sight.and(method.sight)),
             ..opened.engine(options)
@@ -139,7 +139,7 @@ impl Opened {
             target,
             checkpoint,
             tokenizer,
-            drafters: Vec::new(),
+            drafters: Merged::default(),
             drafter_name: String::new(),
             warnings,
             draft_nodes: 0,
@@ -161,7 +161,7 @@ impl Engine {
         change: impl FnOnce(Vec<Box<dyn Drafter>>) -> Vec<Box<dyn Drafter>>,
     ) -> Self {
         name.clone_into(&mut self.drafter_name);
-        self.drafters = change(self.drafters);
+        self.drafters = Merged::new(change(self.drafters.into_drafters()));
         self
     }
 

@@ -7,12 +7,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use foretoken_core::{
-    DraftTree, Noise, Rule, Sampler, SamplingParams, SpecStats, TokenId, Union, Verifier,
-};
+use foretoken_core::{Noise, Rule, Sampler, SamplingParams, SpecStats, TokenId, Verifier};
 use foretoken_model::{Checkpoint, StopSearch, Target, Tokenizer};
 
-use crate::drafters::{DraftTask, Drafter, SequenceKey, Sight};
+use crate::drafters::{DraftTask, Drafter, Merged, SequenceKey, Sight};
 use crate::sequence::{Progress, Sequence, StepTimes, Waiting};
 use crate::session::{Kept, SessionId};
 use crate::{CostCurve, Error, Event, Generation, Request, RequestId};
@@ -22,7 +20,7 @@ pub struct Engine {
     pub(crate) target: Box<dyn Target>,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) tokenizer: Tokenizer,
-    pub(crate) drafters: Vec<Box<dyn Drafter>>,
+    pub(crate) drafters: Merged,
     pub(crate) drafter_name: String,
     pub(crate) warnings: Vec<String>,
     pub(crate) threads: usize,
@@ -43,9 +41,6 @@ pub(crate) struct State {
     sessions: HashMap<SessionId, Option<Kept>>,
     next: u64,
     verifier: Verifier,
-    union: Union,
-    /// Per task, the trees of all drafters but the last.
-    proposals: Vec<Vec<DraftTree>>,
 }
 
 impl Engine {
@@ -196,9 +191,7 @@ impl Engine {
                 None => Kept::new(self.target.open(), SequenceKey(self.fresh())),
             };
             kept.rewind(self.target.as_mut(), &waiting.request.prompt);
-            for drafter in &mut self.drafters {
-                drafter.begin(kept.key, &waiting.request.prompt);
-            }
+            self.drafters.begin(kept.key, &waiting.request.prompt);
             let (sequence, task) = Sequence::new(waiting, kept, self.sight, &self.tokenizer);
             self.state.running.push(sequence);
             self.state.tasks.push(task);
@@ -212,31 +205,9 @@ impl Engine {
         }
     }
 
-    /// Lets every drafter propose; with several, the union of their trees is what is sent.
+    /// Lets the drafters fill the trees.
     fn propose(&mut self) {
-        let Self { drafters, state: State { tasks, union, proposals, .. }, .. } = self;
-        let Some((last, others)) = drafters.split_last_mut() else { return };
-        for drafter in others.iter_mut() {
-            drafter.propose(tasks);
-            proposals.resize_with(tasks.len().max(proposals.len()), Vec::new);
-            for (task, trees) in tasks.iter_mut().zip(proposals.iter_mut()) {
-                let root = DraftTree::single(task.tree.token(0));
-                trees.push(std::mem::replace(&mut task.tree, root));
-            }
-        }
-        last.propose(tasks);
-        if !others.is_empty() {
-            for (task, trees) in tasks.iter_mut().zip(proposals.iter_mut()) {
-                let root = DraftTree::single(task.tree.token(0));
-                trees.push(std::mem::replace(&mut task.tree, root));
-                let views: Vec<_> = trees.iter().collect();
-                // Trees of one root always merge; without a union the step is undrafted.
-                if union.merge(&views, task.room.nodes, &mut task.tree).is_err() {
-                    task.tree.set_single(trees[0].token(0));
-                }
-                trees.clear();
-            }
-        }
+        self.drafters.propose(&mut self.state.tasks);
         let (vocab, State { running, tasks, .. }) = (self.target.spec().vocab, &mut self.state);
         for (sequence, task) in running.iter().zip(tasks) {
             sequence.sift(task, vocab);
@@ -279,9 +250,7 @@ impl Engine {
                 }
             }
         }
-        for drafter in &mut self.drafters {
-            drafter.observe(tasks);
-        }
+        self.drafters.observe(tasks);
         for index in over.into_iter().rev() {
             self.retire(index);
         }
@@ -301,9 +270,7 @@ impl Engine {
 
     fn free(&mut self, kept: &Kept) {
         self.target.close(kept.target);
-        for drafter in &mut self.drafters {
-            drafter.end(kept.key);
-        }
+        self.drafters.end(kept.key);
     }
 
     fn fresh(&mut self) -> u64 {

@@ -1,5 +1,5 @@
 //! After warm-up at fixed capacity a step allocates nothing where the time goes: in the target's passes
-//! and commits, in sampling and verification, and in the proposing of `none`, `model` and `medusa`.
+//! and commits, in sampling and verification, and in the proposing of `none`, `model` and `medusa`, alone and merged.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
+use foretoken::drafters::{DraftTask, Drafter, Merged, SequenceKey};
 use foretoken::{
     Checkpoint, DraftOptions, EndOfText, Engine, EngineOptions, MedusaChoices, MedusaSource,
     ModelSource, OpenOptions, Request, Rule, SamplingParams, Target, TokenId,
@@ -181,7 +181,9 @@ fn warm_proposing_allocates_nothing(
     let (seen, drafts) = (Arc::default(), Arc::default());
     let (shared, counted) = (Arc::clone(&seen), Arc::clone(&drafts));
     let mut engine = Engine::new(options).unwrap().with_drafters("gauged", |mut built| {
-        vec![Box::new(Gauge { inner: built.remove(0), allocations: shared, drafts: counted })]
+        let inner: Box<dyn Drafter> =
+            if built.len() == 1 { built.remove(0) } else { Box::new(Merged::new(built)) };
+        vec![Box::new(Gauge { inner, allocations: shared, drafts: counted })]
     });
     let mut request = Request::new((0..40).collect());
     request.sampling = sampling.clone();
@@ -222,11 +224,15 @@ fn warm_steps_allocate_nothing() {
         warm_proposing_allocates_nothing("medusa", (64, 9), Rule::Coupled, sampling);
         warm_proposing_allocates_nothing("prediction", (8, 1), Rule::Coupled, sampling);
     }
+    for sampling in [&greedy, &sampled] {
+        warm_proposing_allocates_nothing("model+medusa", (8, 3), Rule::Coupled, sampling);
+    }
     // Laws of one size, so that the trees that keep them stop growing.
     let whole = SamplingParams { temperature: 0.8, ..SamplingParams::default() };
     warm_proposing_allocates_nothing("model", (8, 1), Rule::Rejection, &whole);
     warm_proposing_allocates_nothing("model", (8, 3), Rule::Rejection, &whole);
     warm_proposing_allocates_nothing("medusa", (8, 1), Rule::Rejection, &whole);
+    warm_proposing_allocates_nothing("medusa+model", (8, 1), Rule::Rejection, &whole);
     // More nodes than a stable sort takes without a buffer.
     warm_proposing_allocates_nothing("model", (2, 24), Rule::Coupled, &sampled);
 }

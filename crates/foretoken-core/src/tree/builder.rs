@@ -29,6 +29,7 @@ pub struct TreeBuilder {
 struct Growing {
     token: TokenId,
     role: Role,
+    estimate: Option<f32>,
     parent: u32,
     first_child: u32,
     last_child: u32,
@@ -91,8 +92,25 @@ impl TreeBuilder {
         Ok(self.add(parent.0, token, role))
     }
 
+    /// Adds a candidate as [`push`](Self::push) does, with the drafter's estimate, from 0 to 1, that it is
+    /// accepted if its parent is.
+    ///
+    /// Estimates need a right order more than a right size: where drafts are merged they are calibrated by
+    /// what was accepted. A candidate pushed twice keeps the larger one.
+    pub fn propose(
+        &mut self,
+        parent: BuildId,
+        token: TokenId,
+        estimate: f32,
+    ) -> Result<BuildId, TreeError> {
+        let id = self.push(parent, token, Role::Candidate)?;
+        let kept = &mut self.nodes[id.0 as usize].estimate;
+        *kept = Some(kept.map_or(estimate, |other| other.max(estimate)));
+        Ok(id)
+    }
+
     /// Adds the tokens `drawn` from `q`, in the order of drawing and without replacement, as the
-    /// first children of `parent`, and returns them in that order.
+    /// first children of `parent`, and returns them in that order. Their estimates are those of `q`.
     ///
     /// `q` is the distribution that the tokens were really drawn from, as [`Distribution::iter`] gives
     /// it: no token twice, probabilities summing to 1. What is drawn, where and how often, may depend
@@ -114,7 +132,9 @@ impl TreeBuilder {
         }
         let first = self.nodes.len() as u32;
         for &token in drawn {
-            self.add(parent.0, token, Role::Candidate);
+            let id = self.add(parent.0, token, Role::Candidate);
+            let q = probability(&self.weights[span.range()], token);
+            self.nodes[id.0 as usize].estimate = Some(q as f32);
         }
         if !drawn.is_empty() {
             self.nodes[parent.0 as usize].span = span;
@@ -160,6 +180,7 @@ impl TreeBuilder {
             let depth = if id == 0 { 0 } else { out.depths[parent as usize] + 1 };
             out.append(node.token, parent, depth, node.role, node.span);
             out.subtree_ends.push(NO_NODE);
+            out.estimates[self.frozen[id as usize] as usize] = node.estimate;
             match self.next_in_preorder(id, out) {
                 Some(next) => id = next,
                 None => break,
@@ -210,6 +231,7 @@ impl TreeBuilder {
         self.nodes.push(Growing {
             token,
             role,
+            estimate: None,
             parent,
             first_child: NO_NODE,
             last_child: NO_NODE,

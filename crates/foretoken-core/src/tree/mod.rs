@@ -55,6 +55,7 @@ pub struct DraftTree {
     subtree_ends: Vec<u32>,
     depths: Vec<u32>,
     roles: Vec<Role>,
+    estimates: Vec<Option<f32>>,
     /// Range in `weights` of the q of a node's children; empty for point masses.
     spans: Vec<Span>,
     weights: Vec<(TokenId, f64)>,
@@ -83,6 +84,7 @@ impl DraftTree {
             subtree_ends: Vec::new(),
             depths: Vec::new(),
             roles: Vec::new(),
+            estimates: Vec::new(),
             spans: Vec::new(),
             weights: Vec::new(),
             order: Vec::new(),
@@ -166,6 +168,7 @@ impl DraftTree {
         self.subtree_ends.clear();
         self.depths.clear();
         self.roles.clear();
+        self.estimates.clear();
         self.spans.clear();
         self.weights.clear();
         self.order.clear();
@@ -177,6 +180,7 @@ impl DraftTree {
         self.parents.push(parent);
         self.depths.push(depth);
         self.roles.push(role);
+        self.estimates.push(None);
         self.spans.push(span);
     }
 
@@ -210,6 +214,17 @@ impl DraftTree {
     /// Why a node is in the tree.
     pub fn role(&self, node: NodeId) -> Role {
         self.roles[node]
+    }
+
+    /// The drafter's estimate, from 0 to 1, that a node is accepted if its parent is; none where it gave
+    /// none.
+    pub fn estimate(&self, node: NodeId) -> Option<f32> {
+        self.estimates[node]
+    }
+
+    /// Replaces the estimate of a node.
+    pub fn set_estimate(&mut self, node: NodeId, estimate: f32) {
+        self.estimates[node] = Some(estimate);
     }
 
     /// All tokens by node.

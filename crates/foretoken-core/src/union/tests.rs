@@ -1,4 +1,4 @@
-//! The laws of merging: what goes in comes out, in turns, until the budget is spent.
+//! The laws of merging: what goes in comes out, the likeliest first, until the budget is spent.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,20 @@ use super::*;
 
 const ROOT: TokenId = 9;
 
-/// Trees with the same root from pushes: pick of the parent, token, candidate or probe.
+/// Trees with the same root from pushes: pick of the parent, token, and tenths of an estimate, 11 being
+/// none and 12 a probe.
 fn trees() -> impl Strategy<Value = Vec<DraftTree>> {
-    let push = (any::<usize>(), 0u32..4, prop::bool::weighted(0.8));
+    let push = (any::<usize>(), 0u32..4, 0u8..13);
     let tree = prop::collection::vec(push, 0..16).prop_map(|pushes| {
         let mut builder = TreeBuilder::new(ROOT);
         let mut nodes = vec![BuildId::ROOT];
-        for (pick, token, candidate) in pushes {
+        for (pick, token, kind) in pushes {
             let parent = nodes[pick % nodes.len()];
-            let role = if candidate { Role::Candidate } else { Role::Probe };
-            nodes.extend(builder.push(parent, token, role));
+            nodes.extend(match kind {
+                12 => builder.push(parent, token, Role::Probe),
+                11 => builder.push(parent, token, Role::Candidate),
+                tenths => builder.propose(parent, token, f32::from(tenths) / 10.0),
+            });
         }
         let mut tree = DraftTree::single(0);
         builder.freeze(&mut tree);
@@ -36,7 +40,38 @@ fn path_to(tree: &DraftTree, node: NodeId) -> Vec<TokenId> {
     path[1..].iter().map(|&node| tree.token(node)).collect()
 }
 
-fn merge(trees: &[&DraftTree], budget: usize) -> (Union, DraftTree) {
+/// A value, the earlier of equal ones first, and the text.
+type Offer = (f32, std::cmp::Reverse<(usize, usize)>, Vec<TokenId>);
+
+/// The texts of a union in the order in which they enter, by trying all nodes of all trees each time.
+fn by_definition(trees: &[DraftTree], budget: usize) -> Vec<Vec<TokenId>> {
+    let mut values = BTreeMap::from([(Vec::new(), 1.0f32)]);
+    let mut placed = Vec::new();
+    while placed.len() < budget {
+        let mut best: Option<Offer> = None;
+        for (t, tree) in trees.iter().enumerate() {
+            for (turn, node) in tree.order().enumerate().skip(1) {
+                let text = path_to(tree, node);
+                let above = values.get(&text[..text.len() - 1]);
+                let Some(&above) = above.filter(|_| !values.contains_key(&text)) else { continue };
+                let value = match tree.role(node) {
+                    Role::Candidate => above * tree.estimate(node).unwrap_or(1.0),
+                    Role::Probe => above.min(PROBE),
+                };
+                let offer = (value, std::cmp::Reverse((turn, t)), text);
+                best = Some(
+                    best.map_or(offer.clone(), |best| if offer > best { offer } else { best }),
+                );
+            }
+        }
+        let Some((value, _, text)) = best else { break };
+        values.insert(text.clone(), value);
+        placed.push(text);
+    }
+    placed
+}
+
+fn merge(trees: &[DraftTree], budget: usize) -> (Union, DraftTree) {
     let mut union = Union::default();
     let mut out = DraftTree::single(0);
     union.merge(trees, budget, &mut out).unwrap();
@@ -47,10 +82,9 @@ fn merge(trees: &[&DraftTree], budget: usize) -> (Union, DraftTree) {
 proptest! {
     #[test]
     fn a_union_holds_every_path_while_the_budget_lasts(trees in trees(), budget in 0usize..40) {
-        let trees: Vec<&DraftTree> = trees.iter().collect();
         let (union, out) = merge(&trees, budget);
         let mut all = BTreeMap::new();
-        for (path, role) in trees.iter().flat_map(|tree| paths(tree)) {
+        for (path, role) in trees.iter().flat_map(paths) {
             let merged = all.entry(path).or_insert(role);
             if role == Role::Candidate {
                 *merged = role;
@@ -58,9 +92,7 @@ proptest! {
         }
         prop_assert_eq!(out.len(), all.len().min(budget + 1), "the budget is spent and kept");
         for (path, role) in paths(&out) {
-            // A candidate that comes when the budget is spent leaves the probe that another tree made of it.
-            let whole = all.len() <= budget;
-            prop_assert!(all.get(&path) == Some(&role) || !whole && all.contains_key(&path));
+            prop_assert_eq!(all.get(&path), Some(&role), "a candidate beats a probe");
         }
         for (t, tree) in trees.iter().enumerate() {
             for node in 0..tree.len() {
@@ -71,16 +103,23 @@ proptest! {
                 let candidate = tree.role(node) == Role::Candidate;
                 prop_assert!(!candidate || out.role(merged) == Role::Candidate);
             }
-            // What a tree proposed first is kept first.
-            let kept: Vec<bool> = tree.order().map(|node| union.node(t, node).is_some()).collect();
-            prop_assert!(kept.is_sorted_by(|a, b| a >= b), "{:?}", kept);
         }
     }
 
     #[test]
+    fn the_likeliest_node_is_always_the_next(trees in trees(), budget in 0usize..40) {
+        let placed = by_definition(&trees, budget);
+        let (_, out) = merge(&trees, budget);
+        let order: Vec<_> = out.order().skip(1).map(|node| path_to(&out, node)).collect();
+        prop_assert_eq!(order, placed);
+    }
+
+    #[test]
     fn a_union_of_one_tree_is_that_tree(trees in trees()) {
-        prop_assert_eq!(&merge(&[&trees[0]], 1000).1, &trees[0]);
-        prop_assert_eq!(&merge(&[&trees[0], &trees[0]], 1000).1, &trees[0]);
+        for several in [&trees[..1], &[trees[0].clone(), trees[0].clone()]] {
+            let (_, out) = merge(several, 1000);
+            prop_assert_eq!(paths(&out), paths(&trees[0]));
+        }
     }
 
     #[test]
@@ -91,7 +130,7 @@ proptest! {
             DraftTree::chain(&[&[ROOT], &tokens[..]].concat()).unwrap()
         };
         let (first, second) = (chain(first, 100), chain(second, 200));
-        let (_, out) = merge(&[&first, &second], budget);
+        let (_, out) = merge(&[first.clone(), second.clone()], budget);
         let of = |base: u32| out.tokens().iter().filter(|&&t| t / base == 1 && t / 100 == base / 100).count();
         let (a, b) = (of(100), of(200));
         let exhausted = a == first.len() - 1 || b == second.len() - 1;
@@ -113,18 +152,18 @@ fn sampled() -> DraftTree {
 
 #[test]
 fn sampled_children_stay_sampled_where_no_other_tree_proposes() {
-    let (_, alone) = merge(&[&sampled()], 9);
+    let (_, alone) = merge(&[sampled()], 9);
     assert_eq!(alone, sampled());
     // The other tree proposes at the root only, and goes on below another token.
     let other = DraftTree::chain(&[ROOT, 7, 7]).unwrap();
-    for trees in [[&sampled(), &other], [&other, &sampled()]] {
+    for trees in [[sampled(), other.clone()], [other.clone(), sampled()]] {
         let (_, out) = merge(&trees, 9);
         assert_eq!(out.proposal(0), Proposal::PointMass, "the root is shared");
         let first = out.child_with_token(0, 1).unwrap();
         assert_eq!(out.proposal(first), Proposal::Sampled(&Q), "the child is not");
     }
     let below = DraftTree::chain(&[ROOT, 1, 3]).unwrap();
-    let (_, out) = merge(&[&sampled(), &below], 9);
+    let (_, out) = merge(&[sampled(), below], 9);
     assert_eq!(out.proposal(out.child_with_token(0, 1).unwrap()), Proposal::PointMass);
 }
 
@@ -134,7 +173,7 @@ fn whether_children_stay_sampled_does_not_depend_on_the_budget_or_the_tokens() {
     for token in [1, 7] {
         let other = DraftTree::chain(&[ROOT, token]).unwrap();
         for budget in 1..4 {
-            let (_, out) = merge(&[&sampled(), &other], budget);
+            let (_, out) = merge(&[sampled(), other.clone()], budget);
             assert_eq!(out.proposal(0), Proposal::PointMass, "token {token}, budget {budget}");
         }
     }
@@ -143,14 +182,14 @@ fn whether_children_stay_sampled_does_not_depend_on_the_budget_or_the_tokens() {
     builder.push(BuildId::ROOT, 5, Role::Probe).unwrap();
     let mut probes = DraftTree::single(0);
     builder.freeze(&mut probes);
-    for trees in [[&sampled(), &probes], [&probes, &sampled()]] {
+    for trees in [[sampled(), probes.clone()], [probes.clone(), sampled()]] {
         assert_eq!(merge(&trees, 9).1.proposal(0), Proposal::PointMass);
     }
 }
 
 #[test]
 fn a_budget_keeps_the_first_draws() {
-    let (_, out) = merge(&[&sampled()], 1);
+    let (_, out) = merge(&[sampled()], 1);
     assert_eq!((out.tokens(), out.proposal(0)), (&[ROOT, 1][..], Proposal::Sampled(&Q)));
 }
 
@@ -160,11 +199,11 @@ fn what_cannot_be_merged_is_refused() {
     let mut union = Union::default();
     assert_eq!(union.merge(&[], 5, &mut out), Err(TreeError::NoRoot));
     let (one, two) = (DraftTree::single(1), DraftTree::single(2));
-    assert_eq!(union.merge(&[&one, &two], 5, &mut out), Err(TreeError::RootsDiffer(1, 2)));
+    assert_eq!(union.merge(&[one, two], 5, &mut out), Err(TreeError::RootsDiffer(1, 2)));
 }
 
 #[test]
 fn a_union_never_exceeds_the_largest_tree() {
     let chain = |token: TokenId| DraftTree::chain(&[&[ROOT], &[token; 900][..]].concat()).unwrap();
-    assert_eq!(merge(&[&chain(1), &chain(2)], usize::MAX).1.len(), MAX_NODES);
+    assert_eq!(merge(&[chain(1), chain(2)], usize::MAX).1.len(), MAX_NODES);
 }

@@ -15,7 +15,7 @@ use foretoken_model::{Heads, MedusaCalibration};
 
 use self::tally::Tally;
 use crate::builder::Opened;
-use crate::drafters::{DraftTask, Drafter, Lists, Needs, SequenceKey, Sight};
+use crate::drafters::{DraftTask, Drafter, Lists, Merged, Needs, SequenceKey, Sight};
 use crate::looping::LoopWatch;
 use crate::{Engine, EngineOptions, Error, Event, MedusaOptions, Request, RequestId};
 
@@ -64,7 +64,7 @@ pub fn calibrate_medusa(
     let (count, tally) = (heads.count(), Arc::new(Mutex::new(Tally::default())));
     let mut engine = opened.engine(engine).with_sight(Sight::HIDDEN);
     let recorder = Recorder::new(heads, engine.target.spec().vocab, Arc::clone(&tally));
-    engine.drafters = vec![Box::new(recorder)];
+    engine.drafters = Merged::new(vec![Box::new(recorder)]);
     let total = options.temperatures.len() * options.prompts.len();
     let mut run =
         Run { engine, progress, seen: CalibrationProgress { done: 0, total, positions: 0 } };

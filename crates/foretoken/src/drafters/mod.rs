@@ -12,6 +12,7 @@ mod jacobi;
 mod lookahead;
 mod lookup;
 mod medusa;
+mod merged;
 mod model;
 mod none;
 mod places;
@@ -25,7 +26,7 @@ mod verifying;
 
 use std::path::Path;
 
-use foretoken_core::{Accepted, BuildId, DraftTree, Role, Rule, Sampler, TokenId, TreeBuilder};
+use foretoken_core::{Accepted, BuildId, DraftTree, Rule, Sampler, TokenId, TreeBuilder};
 use foretoken_model::{Target, Tokenizer};
 
 pub use choices::Choices;
@@ -33,6 +34,7 @@ pub use lookahead::LookaheadShape;
 pub use lookup::LookupDrafter;
 pub(crate) use medusa::{Guesser, Lists, LoadedHeads};
 pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
+pub use merged::Merged;
 pub(crate) use model::Bridge;
 pub use model::ModelDrafter;
 pub use suffix::SuffixDrafter;
@@ -280,15 +282,20 @@ pub const DRAFTERS: &[DrafterInfo] = &[
     recycle::INFO,
 ];
 
-/// Hangs what may follow the root below it as a chain of candidates, as far as there is room. Tokens that
-/// are there already take none.
-fn hang_chain(builder: &mut TreeBuilder, room: Room, tokens: impl IntoIterator<Item = TokenId>) {
+/// Hangs below the root, as a chain of candidates, what stood behind `agreeing` tokens that the text ends with
+/// too, as far as there is room. Tokens that are there already take none.
+fn hang_chain(
+    builder: &mut TreeBuilder,
+    room: Room,
+    agreeing: usize,
+    tokens: impl IntoIterator<Item = TokenId>,
+) {
     let mut parent = BuildId::ROOT;
-    for token in tokens.into_iter().take(room.depth) {
+    for (agreeing, token) in (agreeing..).zip(tokens).take(room.depth) {
         if builder.len() > room.nodes {
             return;
         }
-        let Ok(child) = builder.push(parent, token, Role::Candidate) else { return };
+        let Ok(child) = builder.propose(parent, token, places::surety(agreeing)) else { return };
         parent = child;
     }
 }

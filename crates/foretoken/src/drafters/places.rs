@@ -8,12 +8,18 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
+use foretoken_core::{BuildId, TokenId, TreeBuilder};
 
 use super::Room;
 
 /// Tokens drafted per token of common history.
 const TRUST: usize = 2;
+
+/// How sure a token is that stood behind `agreeing` tokens which the text ends with too: the more, the surer.
+/// How sure exactly is learned where it matters.
+pub(super) fn surety(agreeing: usize) -> f32 {
+    agreeing as f32 / (agreeing as f32 + 2.0)
+}
 
 /// Where the end of the text stands already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +57,8 @@ struct Branch {
     places: Range<usize>,
     /// The first of them to be named.
     order: usize,
+    /// Their share of the places that were followed to the node above.
+    share: f32,
     above: BuildId,
     /// Edges from the root to the node above.
     depth: usize,
@@ -101,7 +109,8 @@ impl Merger {
         while builder.len() <= room.nodes
             && let Some(best) = self.branches.pop()
         {
-            let Ok(node) = builder.push(best.above, best.token, Role::Candidate) else { return };
+            let estimate = best.share * surety(best.agreeing + best.depth);
+            let Ok(node) = builder.propose(best.above, best.token, estimate) else { return };
             if best.depth + 1 < room.depth {
                 self.part(best.places, node, best.depth + 1, &follow);
             }
@@ -135,6 +144,7 @@ impl Merger {
                 agreeing: equal.iter().map(|seen| seen.place.agreeing).max().unwrap_or(0),
                 places: start..end,
                 order: equal[0].order,
+                share: equal.len() as f32 / seen.len() as f32,
                 above,
                 depth,
                 token: equal[0].token,

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use foretoken_core::{BuildId, Role, SparseTree, TokenId, TreeBuilder};
+use foretoken_core::{BuildId, SparseTree, TokenId, TreeBuilder};
 
 use super::recency::{Place, Recency};
 use super::{Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
@@ -137,8 +137,9 @@ impl Recycle {
             let above = guess.parent.map_or(Some((BuildId::ROOT, root)), |parent| placed[parent]);
             placed.push(above.filter(|_| guess.depth as usize <= task.room.depth).and_then(
                 |(parent, token)| {
-                    let token = *adjacency.successors(token).get(guess.rank as usize)?;
-                    Some((builder.push(parent, token, Role::Candidate).ok()?, token))
+                    let rank = guess.rank as usize;
+                    let token = *adjacency.successors(token).get(rank)?;
+                    Some((builder.propose(parent, token, RATES[rank] as f32).ok()?, token))
                 },
             ));
         }

@@ -15,7 +15,7 @@ use crate::plain::{Plain, Text, bits};
 /// The tree of a name.
 pub(crate) fn trees(choices: &str) -> MedusaTrees {
     match MedusaChoices::parse(choices).unwrap() {
-        MedusaChoices::Tree(tree) => MedusaTrees::fixed(tree),
+        MedusaChoices::Tree(tree) => MedusaTrees::fixed(&tree),
         MedusaChoices::Best { .. } => panic!("{choices} is a tree"),
     }
 }

@@ -63,11 +63,14 @@ fn jobs(tiny: &Tiny) -> Vec<Job> {
     lengths.into_iter().enumerate().map(job).collect()
 }
 
+/// The piece of an id.
+type Spelling = fn(TokenId) -> String;
+
 #[test]
 fn whatever_vocabulary_drafts_the_text_is_the_undrafted_text() {
     let tiny = Tiny::new("llama-gqa");
     let jobs = jobs(&tiny);
-    let spellings: [(&str, fn(TokenId) -> String); 3] =
+    let spellings: [(&str, Spelling); 3] =
         [("alike", |id| letter(id).to_string()), ("foreign", foreign), ("paired", paired)];
     for (name, spell) in spellings {
         let draft = Tiny::new("llama-gqa").respelled(spell);
@@ -253,7 +256,7 @@ fn demo_run(
     temperature: f64,
 ) -> (Vec<Vec<TokenId>>, SpecStats) {
     let mut options = EngineOptions::new(demo());
-    options.drafter = if draft.is_some() { "model" } else { "none" }.to_owned();
+    if draft.is_some() { "model" } else { "none" }.clone_into(&mut options.drafter);
     options.draft_model = draft.map(|draft| ModelSource::Folder(draft.to_owned()));
     options.draft_vocabulary = way;
     let mut engine = Engine::new(options).unwrap();

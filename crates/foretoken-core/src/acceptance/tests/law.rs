@@ -208,7 +208,7 @@ impl Machine {
         self.builder.freeze(&mut self.tree);
         if let Some((other, budget)) = with {
             let own = self.tree.clone();
-            self.union.merge(&[&own, &other], budget, &mut self.tree).unwrap();
+            self.union.merge(&[own, other], budget, &mut self.tree).unwrap();
         }
         self.tree.check_integrity().unwrap();
     }

@@ -169,6 +169,32 @@ fn shared(q: &Distribution) -> Distribution {
     shared
 }
 
+/// Draws below the second child, and below the first, which may be the likelier one, only if that draw was
+/// unlikely: taken by value alone, the budget would keep the first draw by what it was.
+pub(super) fn union_by_luck<const BUDGET: usize>(drafting: &mut Drafting<'_>) {
+    let children = drafting.sample(BuildId::ROOT, &[], 2);
+    if let [(first, path), (second, below)] = &children[..] {
+        let q = drafting.q(below);
+        let (_, drawn) = drafting.sample(*second, below, 1).remove(0);
+        if q.probability(drawn[1]) < 0.4 {
+            drafting.sample(*first, path, 1);
+        }
+    }
+    drafting.with = Some((DraftTree::single(drafting.root()), BUDGET));
+}
+
+/// A sampled tree beside a tree with estimates that is likelier than some of its draws.
+pub(super) fn union_by_estimates<const BUDGET: usize>(drafting: &mut Drafting<'_>) {
+    shape_by_draws(drafting);
+    let mut other = TreeBuilder::new(drafting.root());
+    let child = other.propose(BuildId::ROOT, 1, 0.5).unwrap();
+    other.propose(child, 0, 0.6).unwrap();
+    other.propose(child, 2, 0.3).unwrap();
+    let mut tree = DraftTree::single(0);
+    other.freeze(&mut tree);
+    drafting.with = Some((tree, BUDGET));
+}
+
 /// Not honest: takes the best tokens and says that they were drawn.
 pub(super) fn best_as_sampled<const K: usize>(drafting: &mut Drafting<'_>) {
     let q = drafting.q(&[]);
@@ -194,7 +220,7 @@ fn best(q: &Distribution, k: usize) -> Vec<(TokenId, f64)> {
 }
 
 /// Every honest drafter, by name.
-pub(super) const PLANS: [(&str, Plan); 22] = [
+pub(super) const PLANS: [(&str, Plan); 24] = [
     ("nothing", nothing),
     ("chain of 1", chain::<1>),
     ("chain of 2", chain::<2>),
@@ -217,4 +243,6 @@ pub(super) const PLANS: [(&str, Plan); 22] = [
     ("union with lookup", union_with_lookup::<3>),
     ("union of samples", union_of_samples::<9>),
     ("union of samples, cut", union_of_samples::<2>),
+    ("union by luck", union_by_luck::<3>),
+    ("union by estimates", union_by_estimates::<3>),
 ];

@@ -116,7 +116,8 @@ impl Drafter for Lookahead {
                 state.shape = self.shape.paying(cost, state.earned);
             }
             for guess in state.pool.find(root).take(state.shape.guesses) {
-                hang_chain(builder, task.room, guess.iter().copied());
+                // An n-gram has its first token in common with the text.
+                hang_chain(builder, task.room, 1, guess.iter().copied());
             }
             state.window.place(root, (state.shape.window, task.room), builder);
             builder.freeze(&mut task.tree);

@@ -3,7 +3,7 @@
 //! It knows no drafter: whoever has hidden states, of a target or of a draft model, runs the heads on them and
 //! takes their guesses here.
 
-use foretoken_core::{BuildId, Guess, Role, TokenId, TreeBuilder};
+use foretoken_core::{BuildId, Guess, TokenId, TreeBuilder};
 use foretoken_model::Heads;
 
 use super::trees::{Size, UNMEASURED};
@@ -58,15 +58,15 @@ impl Guesser {
         let root = drafted.last().or(task.text.last());
         builder.reset(root.copied().unwrap_or_default());
         placed.clear();
-        for &Guess { parent, rank, depth } in shape.tree().guesses() {
+        for (&Guess { parent, rank, depth }, &rate) in
+            shape.tree().guesses().iter().zip(shape.rates())
+        {
             if builder.len() > room.nodes {
                 break;
             }
             let parent = parent.map_or(Some(BuildId::ROOT), |parent| placed[parent]);
             let node = lists.token(depth, rank).zip(parent);
-            placed.push(
-                node.and_then(|(token, parent)| builder.push(parent, token, Role::Candidate).ok()),
-            );
+            placed.push(node.and_then(|(token, parent)| builder.propose(parent, token, rate).ok()));
         }
         Some(builder)
     }

@@ -41,17 +41,15 @@ fn build(parts: Parts<'_>) -> Result<Built, Error> {
     let Parts { heads, medusa, ceilings, tokens, cost, vocab, .. } = parts;
     let missing = || Error::NoMedusaHeads { drafter: INFO.name };
     let LoadedHeads { heads, calibration, seconds, .. } = heads.ok_or_else(missing)?;
-    let trees = match &medusa.choices {
-        MedusaChoices::Tree(tree) => MedusaTrees::fixed(tree.clone()),
-        MedusaChoices::Best { nodes } => {
-            let size = match (nodes.or(tokens), cost, seconds) {
-                (Some(nodes), ..) => Size::Nodes(nodes),
-                (None, Some(cost), Some(heads)) => Size::Pays { cost, heads, most: ceilings.nodes },
-                _ => Size::Nodes(trees::UNMEASURED),
-            };
-            MedusaTrees::best(calibration.as_ref(), heads.count(), size)
-        }
+    let size = match &medusa.choices {
+        MedusaChoices::Tree(tree) => Size::Given(tree),
+        MedusaChoices::Best { nodes } => match (nodes.or(tokens), cost, seconds) {
+            (Some(nodes), ..) => Size::Nodes(nodes),
+            (None, Some(cost), Some(heads)) => Size::Pays { cost, heads, most: ceilings.nodes },
+            _ => Size::Nodes(trees::UNMEASURED),
+        },
     };
+    let trees = MedusaTrees::best(calibration.as_ref(), heads.count(), size);
     let nodes = trees.most_nodes();
     Ok(Built::new(MedusaDrafter::new(heads, trees, vocab), nodes))
 }
@@ -107,7 +105,7 @@ mod tests {
         let room = Room { nodes: 9, depth: 9 };
         let mut tasks = [DraftTask { room, hidden: vec![0.0], ..task }];
         let heads = Fixed { count: 2, ..Fixed::new(vec![0.0, 1.0, 0.5]) };
-        let trees = MedusaTrees::fixed(SparseTree::cartesian(&[1, 1, 1, 1]).unwrap());
+        let trees = MedusaTrees::fixed(&SparseTree::cartesian(&[1, 1, 1, 1]).unwrap());
         MedusaDrafter::new(Box::new(heads), trees, 3).propose(&mut tasks);
         assert_eq!(tasks[0].tree.tokens(), [2, 1, 1]);
     }

@@ -33,6 +33,8 @@ pub(super) enum Size<'a> {
         /// The ceiling.
         most: usize,
     },
+    /// That of this tree.
+    Given(&'a SparseTree),
 }
 
 /// The trees of a drafter.
@@ -47,16 +49,28 @@ pub struct MedusaTrees {
 pub(super) struct SizedTree {
     tree: SparseTree,
     lengths: Vec<usize>,
+    /// By guess, how often it is right if the guess above it is.
+    rates: Vec<f32>,
 }
 
 impl SizedTree {
-    fn new(tree: SparseTree) -> Self {
+    fn new(tree: SparseTree, rates: &PathRates) -> Self {
         let lengths = (1..=tree.depth()).map(|depth| tree.ranks(depth)).collect();
-        Self { tree, lengths }
+        let rate = |index| {
+            let path = tree.path(index);
+            rates.rate(&path) / rates.rate(&path[..path.len() - 1]).max(f64::MIN_POSITIVE)
+        };
+        let rates = (0..tree.len()).map(|index| rate(index) as f32).collect();
+        Self { tree, lengths, rates }
     }
 
     pub(super) fn tree(&self) -> &SparseTree {
         &self.tree
+    }
+
+    /// By guess, how often it is right if the guess above it is.
+    pub(super) fn rates(&self) -> &[f32] {
+        &self.rates
     }
 
     /// By depth from 1, how many guesses the tree takes.
@@ -67,23 +81,22 @@ impl SizedTree {
 
 impl MedusaTrees {
     /// One tree, whatever the temperature.
-    pub fn fixed(tree: SparseTree) -> Self {
-        Self { trees: vec![(0.0, SizedTree::new(tree))] }
+    pub fn fixed(tree: &SparseTree) -> Self {
+        Self::best(None, tree.depth(), Size::Given(tree))
     }
 
-    /// The best trees by measured rates of so many heads, or by published ones.
+    /// The best trees of a size by measured rates of so many heads, or by published ones.
     pub(super) fn best(
         calibration: Option<&MedusaCalibration>,
         heads: usize,
         size: Size<'_>,
     ) -> Self {
+        let best = |rates: &PathRates| SizedTree::new(size.best(rates), rates);
         let Some(calibration) = calibration else {
-            return Self::fixed(size.best(&published(heads)));
+            return Self { trees: vec![(0.0, best(&published(heads)))] };
         };
-        let best = |measurement: &MedusaMeasurement| {
-            (measurement.temperature, SizedTree::new(size.best(&measurement.rates())))
-        };
-        Self { trees: calibration.measurements.iter().map(best).collect() }
+        let at = |measured: &MedusaMeasurement| (measured.temperature, best(&measured.rates()));
+        Self { trees: calibration.measurements.iter().map(at).collect() }
     }
 
     /// Nodes of the largest.
@@ -103,6 +116,7 @@ impl Size<'_> {
     fn best(self, rates: &PathRates) -> SparseTree {
         match self {
             Self::Nodes(nodes) => rates.best(nodes),
+            Self::Given(tree) => tree.clone(),
             Self::Pays { cost, heads, most } => {
                 let mut tree = rates.best(most);
                 let (mut expected, mut best) = (1.0, (0.0, 1));

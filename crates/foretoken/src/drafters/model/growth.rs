@@ -278,11 +278,12 @@ impl Growth {
             self.order.truncate(sent);
             self.builder.reset(self.nodes[0].token);
             for &index in &self.order {
-                let Node { parent, token, .. } = self.nodes[index];
-                let parent =
-                    if parent == 0 { Some(BuildId::ROOT) } else { self.nodes[parent].built };
-                let Some(parent) = parent else { continue };
-                self.nodes[index].built = self.builder.push(parent, token, Role::Candidate).ok();
+                let Node { parent, token, value, .. } = self.nodes[index];
+                let Node { value: above, built, .. } = self.nodes[parent];
+                let built = if parent == 0 { Some(BuildId::ROOT) } else { built };
+                let Some(parent) = built else { continue };
+                let estimate = (value / above) as f32;
+                self.nodes[index].built = self.builder.propose(parent, token, estimate).ok();
                 self.nodes[index].sent = self.nodes[index].built.is_some();
             }
         }
@@ -335,9 +336,10 @@ mod tests {
         let params = SamplingParams { temperature, ..SamplingParams::default() };
         let sampler = Sampler::new(params, Noise { seed, choice: 0 }, ROW.len()).unwrap();
         let mut task = DraftTask::new(SequenceKey(1), vec![3], sampler, rule);
-        let mut growth = Growth::new(Ceilings { nodes: 2, width: 2, min_probability: 0.0 });
+        let ceilings = Ceilings { nodes: 2, width: 2, min_probability: 0.0 };
+        let mut growth = Growth::new(ceilings, None);
         growth.restart(&task, Room { nodes: 2, depth: 1 });
-        growth.grow(&mut task, &Confidence::new(), |_| &ROW);
+        growth.rank_children(0, &ROW, &mut task, &Confidence::new()).unwrap();
         growth.nodes[1..].iter().map(|node| (node.token, node.bucket)).collect()
     }
 

@@ -11,7 +11,7 @@ mod trust;
 
 use std::collections::HashMap;
 
-use foretoken_core::{BuildId, Role, TokenId, TreeBuilder};
+use foretoken_core::{BuildId, TokenId, TreeBuilder};
 
 use self::reader::{Place, Reader};
 use super::{Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
@@ -88,7 +88,11 @@ impl Prediction {
             let Some(branch) = best else { break };
             let Place { next, agreeing } = branch.place;
             let token = task.prediction[next];
-            let Ok(last) = builder.push(branch.last, token, Role::Candidate) else { break };
+            let estimate = match branch.depth {
+                0 => branch.probability,
+                _ => reader.trust.estimate(agreeing),
+            };
+            let Ok(last) = builder.propose(branch.last, token, estimate as f32) else { break };
             branch.last = last;
             branch.depth += 1;
             branch.place = Place { next: next + 1, agreeing: agreeing + 1 };
