@@ -39,8 +39,9 @@ fn a_corpus_is_indexed_and_drafts_its_own_texts() {
         let quoting = run(&["--drafter", "suffix", "--suffix-corpus", &index]);
         assert_eq!(plain["tokens"], quoting["tokens"]);
         assert_eq!(plain["tokens"], alone["tokens"]);
+        // The corpus holds what is written greedily.
         let accepted = |run: &serde_json::Value| run["stats"]["accepted"].as_u64();
-        assert!(accepted(&quoting) > accepted(&alone), "{quoting}");
+        assert!(!sampling.is_empty() || accepted(&quoting) > accepted(&alone), "{quoting}");
     }
 }
 
@@ -52,6 +53,8 @@ fn what_is_no_corpus_or_no_index_is_refused_by_name() {
     assert_eq!(foretoken(&["index", &corpus, "-o", &index]).code, Some(0));
     let whole = fs::read(&index).expect("the index");
     fs::write(&cut, &whole[..whole.len() - 4]).expect("a part of it");
+    let bad = folder.path().join("bad.jsonl").display().to_string();
+    fs::write(&bad, "no JSON\n").expect("a line that is none");
     let generate = |index| {
         let flags = ["generate", "--tokens", "1", "--max-tokens", "2"];
         refusal(&[&flags[..], &["--drafter", "suffix", "--suffix-corpus", index]].concat())
@@ -59,7 +62,7 @@ fn what_is_no_corpus_or_no_index_is_refused_by_name() {
     let cases = [
         refusal(&["index", "nowhere.jsonl", "-o", &index]),
         refusal(&["index", "docs", "-o", &index]),
-        refusal(&["index", "docs/suffix.md", "-o", &index]),
+        refusal(&["index", &bad, "-o", &index]),
         refusal(&["index", &corpus, "nowhere", "-o", &index]),
         refusal(&["index", &corpus]),
         generate("nowhere.index"),
@@ -69,7 +72,16 @@ fn what_is_no_corpus_or_no_index_is_refused_by_name() {
     let last = written.stderr.lines().last().unwrap_or_default().to_owned();
     let shown = [&cases[..], &[last]].concat().join("\n");
     let folder = folder.path().display().to_string();
-    insta::assert_snapshot!(shown.replace(&folder, "FOLDER"), @"");
+    insta::assert_snapshot!(shown.replace(&folder, "FOLDER"), @r#"
+    1 error: cannot read `nowhere.jsonl`: No such file or directory (os error 2)
+    1 error: `docs` holds no .jsonl or .jsonl.gz file; name the files themselves
+    1 error: nothing can be learned from `FOLDER/bad.jsonl`: 1 bad lines, FOLDER/bad.jsonl:1: no JSON: expected ident at line 1 column 2; give lines such as {"text": "..."} or {"messages": [...]}
+    1 error: model `nowhere` is neither a folder, a .gguf file nor a hub id in the local cache (no cache folder is known); check the path or download it first
+    2 error: the following required arguments were not provided: --output <FILE>; see --help
+    1 error: cannot read `nowhere.index`: No such file or directory (os error 2)
+    1 error: `docs/suffix.md`: it is no index of a corpus; make one with `foretoken index`
+    error: cannot write `/no/such/folder/x`: No such file or directory (os error 2); check that the folder exists and has room
+    "#);
     let cut_short = generate(&cut);
     assert!(cut_short.contains("cut.index") && cut_short.contains("header asks"), "{cut_short}");
 }
