@@ -119,7 +119,7 @@ fn depth_follows_how_sure_the_place_is() {
     let later = text.branches()[0].len();
     assert!(first < later && later == 32, "{first}, {later}");
     // A text that only begins as predicted is given up.
-    let mut text = Text::new(&predicted, 0.3);
+    let mut text = Text::new(&predicted, 0.1);
     text.steps(&fresh(2000, 40));
     assert!(text.propose().is_empty(), "{:?}", text.propose());
     // And found again.
@@ -161,6 +161,15 @@ fn of_equal_places_the_nearest_ahead_is_first() {
 type Edit<'a> = &'a dyn Fn(&mut Vec<TokenId>);
 
 #[test]
+fn a_part_far_away_is_found_by_tokens_that_stand_everywhere() {
+    let predicted: Vec<_> = (0..200).flat_map(|number| [1, 2, 300 + number]).collect();
+    let mut text = Text::new(&predicted, 0.0);
+    text.write(&predicted[..60]);
+    text.write(&[900, 449, 1, 2, 450, 1, 2]);
+    assert_eq!(text.branches()[0][0], 451);
+}
+
+#[test]
 fn edits_cost_a_few_steps_each() {
     let old = fresh(0, 1000);
     let edit = |change: &dyn Fn(&mut Vec<TokenId>)| {
@@ -200,6 +209,7 @@ fn hostile_repetition_is_drafted_as_any_text() {
 #[test]
 fn a_request_that_begins_anew_has_its_own_prediction() {
     let mut text = Text::new(&fresh(0, 20), 0.0);
+    text.write(&fresh(0, 5));
     text.propose();
     let task = &mut text.tasks[0];
     task.prediction = fresh(50, 20);
