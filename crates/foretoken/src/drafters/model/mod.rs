@@ -107,7 +107,7 @@ impl State {
     /// Forgets what is no part of the text and begins a draft, if there is room for one.
     fn restart(&mut self, model: &mut dyn Target, bridge: &Bridge, task: &DraftTask) {
         bridge.read(task, &mut self.translation);
-        let text = text(&self.translation, task);
+        let text = text(self.translation.as_ref(), task);
         // Positions past the draft's own context are not drafted.
         let depth = task.room.depth.min(model.context().saturating_sub(text.len()));
         let room = Room { nodes: task.room.nodes, depth };
@@ -142,7 +142,7 @@ impl State {
 
     /// Adds what the next level needs to the batch.
     fn join(&mut self, model: &mut dyn Target, bridge: &Bridge, task: &DraftTask, level: usize) {
-        let text = text(&self.translation, task);
+        let text = text(self.translation.as_ref(), task);
         let wants = match (level, self.growth.width()) {
             (0, _) => {
                 let chain = self.work.set_chain(&text[self.fed.len()..]);
@@ -229,11 +229,11 @@ impl State {
         if !growth.drafts_own_tokens() {
             return growth.learn(task.accepted.tokens(), confidence);
         }
-        let before = text(translation, task).len();
+        let before = text(translation.as_ref(), task).len();
         bridge.read(task, translation);
         // Where the end of the text is spelled anew, nothing can be said about what was drafted behind it.
         if translation.as_ref().is_some_and(|known| known.unchanged() >= before) {
-            growth.learn(&text(translation, task)[before..], confidence);
+            growth.learn(&text(translation.as_ref(), task)[before..], confidence);
         }
     }
 
@@ -291,7 +291,7 @@ impl ModelDrafter {
             for task in tasks {
                 let Some(state) = drafting(&mut self.sequences, task) else { continue };
                 state.item = None;
-                let missing = &text(&state.translation, task)[state.fed.len()..];
+                let missing = &text(state.translation.as_ref(), task)[state.fed.len()..];
                 if missing.len() > PROMPT_ROWS
                     && state.work.set_chain(&missing[..PROMPT_ROWS]).is_ok()
                 {
@@ -320,7 +320,8 @@ impl ModelDrafter {
             let Some(state) = drafting(&mut self.sequences, task) else { continue };
             let growing = level == 0 || state.item.is_some();
             state.item = None;
-            let missing = text(&state.translation, task).len().saturating_sub(state.fed.len());
+            let missing =
+                text(state.translation.as_ref(), task).len().saturating_sub(state.fed.len());
             // More is missing only where the prompt could not be read.
             if growing && missing <= PROMPT_ROWS {
                 state.join(self.model.as_mut(), &self.bridge, task, level);
@@ -387,8 +388,8 @@ impl Drafter for ModelDrafter {
 }
 
 /// A task's text as the draft reads it.
-fn text<'a>(translation: &'a Option<Translation>, task: &'a DraftTask) -> &'a [TokenId] {
-    translation.as_ref().map_or(&task.text, Translation::tokens)
+fn text<'a>(translation: Option<&'a Translation>, task: &'a DraftTask) -> &'a [TokenId] {
+    translation.map_or(&task.text, Translation::tokens)
 }
 
 /// The state of a sequence that drafts in this step.
