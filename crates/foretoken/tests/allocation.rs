@@ -195,12 +195,13 @@ fn warm_proposing_allocates_nothing(
     request.session = Some(engine.open_session());
     for warm in [false, true] {
         seen.lock().unwrap().clear();
-        request.max_tokens = Some(if warm { 80 } else { 150 });
+        request.max_tokens = Some(if warm { 200 } else { 250 });
         let completion = engine.generate(request.clone()).unwrap().into_completion().unwrap();
         assert!(completion.tokens.len() > 30, "a text long enough to be warm");
         if warm {
-            // A request brings its own sampler and tree, which the first steps warm.
-            let steps = seen.lock().unwrap()[2..].to_vec();
+            // A request brings its own sampler and tree, which the first steps warm; merged drafts take turns
+            // in their trees.
+            let steps = seen.lock().unwrap()[10..].to_vec();
             assert!(steps.len() > 5, "steps after the first ones: {steps:?}");
             assert!(
                 steps.iter().all(|&count| count == 0),

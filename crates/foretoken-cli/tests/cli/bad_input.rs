@@ -94,7 +94,6 @@ fn drafting_and_machine() {
     let cases = [
         generate(&["--drafter", "fortune"]),
         generate(&["--drafter", "lookup+lookup"]),
-        generate(&["--drafter", "auto+lookup"]),
         generate(&["--draft-tokens", "0"]),
         generate(&["--draft-tokens", "513"]),
         generate(&["--draft-width", "65"]),
@@ -125,9 +124,8 @@ fn drafting_and_machine() {
         refusal_with(&["generate", "-p", "x"], &[("FORETOKEN_TEMPERATURE", "-1")]),
     ];
     insta::assert_snapshot!(cases.join("\n"), @r"
-    2 error: --drafter: unknown drafter `fortune`; known are none, model, lookup, suffix, medusa, lookahead, jacobi; auto stands alone
+    2 error: --drafter: unknown drafter `fortune`; known are none, model, lookup, suffix, prediction, medusa, lookahead, jacobi, recycle, auto
     2 error: --drafter: drafter `lookup` is named twice; each can be merged once
-    2 error: --drafter: unknown drafter `auto`; known are none, model, lookup, suffix, medusa, lookahead, jacobi; auto stands alone
     2 error: --draft-tokens: draft tokens is 0; it must be between 1 and 512
     2 error: --draft-tokens: draft tokens is 513; it must be between 1 and 512
     2 error: --draft-width: draft width is 65; it must be between 1 and 64

@@ -63,17 +63,6 @@ fn a_forced_text_is_the_files_whole_and_says_so() {
 }
 
 #[test]
-fn a_vocabulary_that_puts_a_space_before_texts_puts_none_before_a_forced_one() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for text in ["a b", " a", "\na", "ab\n"] {
-        let file = write(folder.path(), "text", text);
-        let flags = ["-p", "a", "--force-text", &file, "--context", "64", "--json"];
-        let object = json(&[&["generate", "testdata/gguf/llama-gqa.gguf"], &flags[..]].concat());
-        assert_eq!(object["text"], text);
-    }
-}
-
-#[test]
 fn drafters_are_compared_on_a_forced_text() {
     let folder = tempfile::tempdir().expect("a folder");
     let (old, new) = (write(folder.path(), "old", OLD), write(folder.path(), "new", NEW));

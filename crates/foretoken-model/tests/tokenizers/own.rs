@@ -49,6 +49,20 @@ fn encodings_are_those_of_the_tokenizers_library() {
 }
 
 #[test]
+fn a_text_that_goes_on_decodes_as_one_with_its_prompt() {
+    for (name, tokenizer) in all() {
+        for prompt in ["", "a", "the end.", " "] {
+            let before = tokenizer.encode(prompt, AddSpecial::Yes, ParseSpecial::No).unwrap();
+            for text in ["a b", " a", "\na", "ab\n", ""] {
+                let after = tokenizer.encode_after(&before, text).unwrap();
+                let whole = tokenizer.decode(&[before.clone(), after].concat());
+                assert_eq!(whole, format!("{prompt}{text}"), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_same_tokenizers_as_gguf_encode_alike() {
     for (name, json) in &all()[..2] {
         let gguf = Gguf::parse(&testdata(&format!("{name}.gguf"))).unwrap();

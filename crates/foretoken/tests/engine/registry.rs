@@ -80,9 +80,9 @@ fn registry_jobs(tiny: &Tiny) -> Vec<Job> {
             request.end_of_text = EndOfText::Ends;
         }
         let mut job = Job::new(&mut plain, request);
-        // A prediction that is wrong at every ninth token.
+        // A prediction that is wrong at every thirteenth token.
         job.request.prediction = job.text.output().to_vec();
-        job.request.prediction.iter_mut().step_by(9).for_each(|token| *token = 95 - *token);
+        job.request.prediction.iter_mut().step_by(13).for_each(|token| *token = 95 - *token);
         job
     };
     sizes.into_iter().enumerate().map(job).collect()
