@@ -196,17 +196,19 @@ impl Tokenizer {
         prompt: &[TokenId],
         text: &str,
     ) -> Result<Vec<TokenId>, TokenizerError> {
-        /// Stands before the text so that nothing is put there.
-        const ANCHOR: &str = "\n";
+        /// Each may stand before the text, so that nothing is put there; the first that stays a token of its
+        /// own does.
+        const ANCHORS: [&str; 3] = ["\n", ".", "x"];
         let encode = |text: &str| self.encode(text, AddSpecial::No, ParseSpecial::No);
-        if self.vocabulary.leading_spaces() == 0 || self.decode(prompt).is_empty() {
-            return encode(text);
+        if self.vocabulary.leading_spaces() > 0 && !self.decode(prompt).is_empty() {
+            for anchor in ANCHORS {
+                let (anchored, whole) = (encode(anchor)?, encode(&format!("{anchor}{text}"))?);
+                if let Some(tokens) = whole.strip_prefix(anchored.as_slice()) {
+                    return Ok(tokens.to_vec());
+                }
+            }
         }
-        let (anchor, whole) = (encode(ANCHOR)?, encode(&format!("{ANCHOR}{text}"))?);
-        match whole.strip_prefix(anchor.as_slice()) {
-            Some(tokens) => Ok(tokens.to_vec()),
-            None => encode(text),
-        }
+        encode(text)
     }
 
     /// The text of `tokens`: what each writes, joined and read as UTF-8 with U+FFFD for what is
