@@ -80,9 +80,10 @@ fn registry_jobs(tiny: &Tiny) -> Vec<Job> {
             request.end_of_text = EndOfText::Ends;
         }
         let mut job = Job::new(&mut plain, request);
-        // A prediction that is wrong at every thirteenth token.
+        // A prediction with a wrong token after four right ones, then after fourteen each.
         job.request.prediction = job.text.output().to_vec();
-        job.request.prediction.iter_mut().step_by(13).for_each(|token| *token = 95 - *token);
+        let wrong = job.request.prediction.iter_mut().skip(4).step_by(15);
+        wrong.for_each(|token| *token = 95 - *token);
         job
     };
     sizes.into_iter().enumerate().map(job).collect()
