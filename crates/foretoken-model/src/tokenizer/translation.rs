@@ -52,9 +52,9 @@ impl Translator {
     ///
     /// The border between both stays, even where one token would have crossed it.
     pub fn continue_with(&self, before: &[TokenId], tokens: &[TokenId], out: &mut Vec<TokenId>) {
-        let mut text = self.end_of(before);
-        let mut known = text.len();
-        let mut leading = if known == 0 { self.from.vocabulary.leading_spaces() } else { 0 };
+        let (mut text, mut known) = self.end_of(before);
+        let leading_spaces = self.from.vocabulary.leading_spaces();
+        let mut leading = known.map_or(leading_spaces, |_| 0);
         let mut spelled = Spelled::default();
         for &token in tokens {
             if self.from.kind(token) != PieceKind::Special {
@@ -64,7 +64,7 @@ impl Translator {
             }
             self.spell_from(&text, known, &mut spelled, out);
             text.clear();
-            (known, leading) = (0, self.from.vocabulary.leading_spaces());
+            (known, leading) = (None, leading_spaces);
             let Some(&twin) = self.special.get(&token) else { return };
             out.push(twin);
         }
@@ -72,8 +72,8 @@ impl Translator {
     }
 
     /// What the last tokens write, back to a window's length or a special token. Its first space is left out where
-    /// the tokenizer puts one in front.
-    fn end_of(&self, before: &[TokenId]) -> Vec<u8> {
+    /// the tokenizer puts one in front. Its length comes with it, unless nothing is known of the stretch.
+    fn end_of(&self, before: &[TokenId]) -> (Vec<u8>, Option<usize>) {
         let vocabulary = &self.to.tokenizer.vocabulary;
         let mut length = 0;
         let near = before.iter().rev().take_while(|&&id| {
@@ -86,15 +86,24 @@ impl Translator {
         for &id in &before[before.len() - count..] {
             text.extend_from_slice(skip_spaces(vocabulary.bytes(id), &mut leading));
         }
-        text
+        let known = (count > 0).then_some(text.len());
+        (text, known)
     }
 
-    /// Appends the tokens of `text` from the border at `known` on.
-    fn spell_from(&self, text: &[u8], known: usize, spelled: &mut Spelled, out: &mut Vec<TokenId>) {
+    /// Appends the tokens of `text` from the border at `known` on, or all of them.
+    fn spell_from(
+        &self,
+        text: &[u8],
+        known: Option<usize>,
+        spelled: &mut Spelled,
+        out: &mut Vec<TokenId>,
+    ) {
         self.to.spell(text, spelled);
-        // A space in front of everything ends where the text begins.
-        let before = |&end: &usize| known > 0 && end <= known;
-        let mut first = spelled.ends.partition_point(before);
+        let Some(known) = known else {
+            out.extend_from_slice(&spelled.ids);
+            return;
+        };
+        let mut first = spelled.ends.partition_point(|&end| end <= known);
         let begins = first.checked_sub(1).map_or(0, |last| spelled.ends[last]);
         if begins < known && first < spelled.ids.len() {
             let mut gap = Spelled::default();
