@@ -147,6 +147,8 @@ impl Union {
                 self.places[start + node].turn = turn;
             }
         }
+        // How many are offered at once depends on more than the trees' sizes.
+        self.offers.reserve(self.places.len());
         self.settle(trees, (0, 0), BuildId::ROOT, 1.0);
         for tree in 0..trees.len() {
             self.offer_next(trees, tree);

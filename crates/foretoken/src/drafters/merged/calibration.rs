@@ -1,96 +1,157 @@
 //! How often a drafter's nodes are accepted, learned from the text that was emitted.
 //!
 //! Drafters estimate in units of their own, or not at all. Nodes are sorted by their estimate, or by
-//! their place among their siblings where they have none, and by their depth; each sort counts how often the
-//! target agreed. The text tells of every node whose parent is part of it, sent or not, so what is rarely
-//! sent is judged as well as what always is.
+//! their place among their siblings where they have none. Each sort counts how many of its nodes the text
+//! agreed with and how many were to be expected; the ratio corrects the estimate, whose order within a sort
+//! stays. The text tells of every node whose parent is part of it, sent or not, so what is rarely sent is
+//! judged as well as what always is.
 
-use foretoken_core::{DraftTree, NodeId, Role, TokenId};
-
-use crate::drafters::confidence::Rate;
+use foretoken_core::{DraftTree, NodeId, TokenId};
 
 /// Upper ends of all buckets of estimates but the last.
 const ENDS: [f32; 13] = [0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98];
 const BUCKETS: usize = ENDS.len() + 1;
 /// Places among siblings that are told apart.
 const RANKS: usize = 6;
-/// Depths that are told apart.
-const DEPTHS: usize = 4;
+/// What is believed of a first child without an estimate.
+const UNKNOWN: f32 = 0.1;
+/// How many right nodes the belief in estimates weighs.
+const BELIEF: f32 = 4.0;
+/// What an observation still weighs after the next one of its sort, so that a change of text is followed.
+const MEMORY: f32 = 63.0 / 64.0;
 
-/// The place of a node in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cell {
-    kind: u8,
-    depth: u8,
+/// A node's sort and what is believed of it before anything was seen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Belief {
+    sort: usize,
+    estimate: f32,
 }
 
-/// A drafter's rates for one sequence.
-#[derive(Debug, Clone)]
+impl Belief {
+    fn of(tree: &DraftTree, node: NodeId) -> Self {
+        if let Some(estimate) = tree.estimate(node) {
+            return Self { sort: ENDS.partition_point(|&end| end <= estimate), estimate };
+        }
+        let siblings =
+            tree.parent(node).into_iter().flat_map(|parent| tree.candidate_children(parent));
+        let rank = siblings.take_while(|&other| other < node).count().min(RANKS - 1);
+        Self { sort: BUCKETS + rank, estimate: UNKNOWN / (1 + rank) as f32 }
+    }
+}
+
+/// Of one sort, how many nodes the text agreed with, and how many were to be expected.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    right: f32,
+    expected: f32,
+}
+
+/// A drafter's counts for one sequence.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Calibration {
-    rates: [[Rate; DEPTHS]; BUCKETS + RANKS],
+    counts: [Count; BUCKETS + RANKS],
 }
 
 impl Calibration {
-    /// Rates that believe every estimate.
-    pub(super) fn new() -> Self {
-        let estimated = (0..BUCKETS).map(|bucket| {
-            let low = if bucket == 0 { 0.0 } else { ENDS[bucket - 1] };
-            let high = ENDS.get(bucket).copied().unwrap_or(1.0);
-            f64::from(low + high) / 2.0
-        });
-        let ranked = (0..RANKS).map(|rank| 0.4 / (1 + rank) as f64);
-        let mut rates = [[Rate::new(0.0); DEPTHS]; BUCKETS + RANKS];
-        for (row, prior) in rates.iter_mut().zip(estimated.chain(ranked)) {
-            *row = [Rate::new(prior); DEPTHS];
-        }
-        Self { rates }
-    }
-
-    /// Replaces the estimates of a draft by rates, and notes where they came from.
-    pub(super) fn rate(&self, tree: &mut DraftTree, cells: &mut Vec<Cell>) {
-        cells.clear();
-        cells.extend((0..tree.len()).map(|node| Cell::of(tree, node)));
-        for (node, &cell) in cells.iter().enumerate() {
-            tree.set_estimate(node, self.at(cell).estimate() as f32);
+    /// Corrects the estimates of a draft, and notes what they were.
+    pub(super) fn correct(&self, tree: &mut DraftTree, beliefs: &mut Vec<Belief>) {
+        beliefs.clear();
+        beliefs.extend((0..tree.len()).map(|node| Belief::of(tree, node)));
+        for (node, belief) in beliefs.iter().enumerate() {
+            let Count { right, expected } = self.counts[belief.sort];
+            let ratio = (BELIEF + right) / (BELIEF + expected);
+            tree.set_estimate(node, (belief.estimate * ratio).min(1.0));
         }
     }
 
     /// Counts which nodes of a draft the text agreed with.
-    pub(super) fn learn(&mut self, tree: &DraftTree, cells: &[Cell], emitted: &[TokenId]) {
+    pub(super) fn learn(&mut self, tree: &DraftTree, beliefs: &[Belief], emitted: &[TokenId]) {
         let mut at = 0;
         for &token in emitted {
-            let mut next = None;
             for child in tree.candidate_children(at) {
-                let agrees = tree.token(child) == token;
-                let Cell { kind, depth } = cells[child];
-                self.rates[kind as usize][depth as usize].learn(agrees);
-                next = next.or(agrees.then_some(child));
+                let Belief { sort, estimate } = beliefs[child];
+                let Count { right, expected } = &mut self.counts[sort];
+                *right = *right * MEMORY + f32::from(u8::from(tree.token(child) == token));
+                *expected = *expected * MEMORY + estimate;
             }
-            let Some(child) = next else { return };
+            let Some(child) = tree.child_with_token(at, token) else { return };
             at = child;
         }
     }
-
-    fn at(&self, cell: Cell) -> Rate {
-        self.rates[cell.kind as usize][cell.depth as usize]
-    }
 }
 
-impl Cell {
-    fn of(tree: &DraftTree, node: NodeId) -> Self {
-        let depth = (tree.depth(node) as usize).clamp(1, DEPTHS) - 1;
-        let kind = match tree.estimate(node) {
-            Some(estimate) => ENDS.partition_point(|&end| end <= estimate),
-            None => BUCKETS + rank(tree, node).min(RANKS - 1),
-        };
-        Self { kind: kind as u8, depth: depth as u8 }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use foretoken_core::{BuildId, Role, TreeBuilder};
 
-/// How many candidates were proposed before a node below the same parent.
-fn rank(tree: &DraftTree, node: NodeId) -> usize {
-    let Some(parent) = tree.parent(node).filter(|_| tree.role(node) == Role::Candidate) else {
-        return 0;
-    };
-    tree.candidate_children(parent).take_while(|&other| other != node).count()
+    use super::*;
+
+    const ROOT: TokenId = 9;
+
+    /// Children 1 and 2 with an estimate of each, a child 3 without one, and 4 below 1.
+    fn tree(first: f32, second: f32) -> DraftTree {
+        let mut builder = TreeBuilder::new(ROOT);
+        let child = builder.propose(BuildId::ROOT, 1, first).unwrap();
+        builder.propose(BuildId::ROOT, 2, second).unwrap();
+        builder.push(BuildId::ROOT, 3, Role::Candidate).unwrap();
+        builder.propose(child, 4, first).unwrap();
+        let mut tree = DraftTree::single(0);
+        builder.freeze(&mut tree);
+        tree
+    }
+
+    /// Corrected estimates of tokens, after seeing the same draft and text so many times.
+    fn corrected(tree: &DraftTree, emitted: &[TokenId], times: usize) -> [f32; 4] {
+        let (mut calibration, mut beliefs) = (Calibration::default(), Vec::new());
+        for _ in 0..times {
+            let mut own = tree.clone();
+            calibration.correct(&mut own, &mut beliefs);
+            calibration.learn(&own, &beliefs, emitted);
+        }
+        let mut own = tree.clone();
+        calibration.correct(&mut own, &mut beliefs);
+        [1, 2, 3, 4].map(|token| {
+            let node = own.tokens().iter().position(|&other| other == token).unwrap();
+            own.estimate(node).unwrap()
+        })
+    }
+
+    #[test]
+    fn estimates_are_believed_until_something_was_seen() {
+        let third = UNKNOWN / 3.0;
+        assert_eq!(corrected(&tree(0.6, 0.25), &[1], 0), [0.6, 0.25, third, 0.6]);
+    }
+
+    #[test]
+    fn rates_follow_the_text() {
+        let seen = corrected(&tree(0.6, 0.25), &[2, 5], 300);
+        assert!(seen[0] < 0.07 && seen[2] < 0.03, "never right: {seen:?}");
+        assert!(seen[1] > 0.75, "always right: {seen:?}");
+        assert!(seen[3] < 0.07, "nothing is known of it but its sort: {seen:?}");
+        let seen = corrected(&tree(0.6, 0.25), &[1, 5], 300);
+        assert!((0.4..0.6).contains(&seen[0]), "one of two of its sort is right: {seen:?}");
+    }
+
+    #[test]
+    fn the_order_within_a_sort_stays() {
+        let seen = corrected(&tree(0.34, 0.36), &[1], 300);
+        assert!(seen[0] < seen[1] && seen[1] < 0.6, "{seen:?}");
+    }
+
+    #[test]
+    fn nodes_that_the_text_left_are_not_judged() {
+        let before = corrected(&tree(0.6, 0.25), &[2], 0)[3];
+        // Its sort has a right node at the root, and its own parent is never part of the text.
+        let mut builder = TreeBuilder::new(ROOT);
+        let child = builder.propose(BuildId::ROOT, 1, 0.25).unwrap();
+        builder.propose(child, 4, 0.6).unwrap();
+        let mut tree = DraftTree::single(0);
+        builder.freeze(&mut tree);
+        let (mut calibration, mut beliefs) = (Calibration::default(), Vec::new());
+        calibration.correct(&mut tree.clone(), &mut beliefs);
+        calibration.learn(&tree, &beliefs, &[7, 4]);
+        calibration.correct(&mut tree, &mut beliefs);
+        assert_eq!(tree.estimate(2), Some(before));
+        assert!(tree.estimate(1).unwrap() < 0.25);
+    }
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use foretoken_core::{DraftTree, TokenId, Union};
 
-use self::calibration::{Calibration, Cell};
+use self::calibration::{Belief, Calibration};
 use super::{DraftTask, Drafter, SequenceKey};
 
 /// Drafters whose trees are sent as one; what an engine drafts with.
@@ -22,11 +22,10 @@ pub struct Merged {
 }
 
 /// The drafts of one sequence, by drafter.
-#[derive(Default)]
 struct Drafts {
     trees: Vec<DraftTree>,
-    /// Where the rates of each tree's nodes came from.
-    cells: Vec<Vec<Cell>>,
+    /// What was believed of each tree's nodes.
+    beliefs: Vec<Vec<Belief>>,
     calibrations: Vec<Calibration>,
 }
 
@@ -34,23 +33,29 @@ impl Drafts {
     fn new(drafters: usize) -> Self {
         Self {
             trees: vec![DraftTree::single(0); drafters],
-            cells: vec![Vec::new(); drafters],
-            calibrations: vec![Calibration::new(); drafters],
+            beliefs: vec![Vec::new(); drafters],
+            calibrations: vec![Calibration::default(); drafters],
         }
     }
 
-    /// Takes a drafter's tree out of its task and leaves the root.
-    fn take(&mut self, drafter: usize, tree: &mut DraftTree) {
+    /// Puts a drafter's own tree, with its root alone, in place of the task's.
+    fn lend(&mut self, drafter: usize, tree: &mut DraftTree) {
         let own = &mut self.trees[drafter];
         own.set_single(tree.token(0));
         std::mem::swap(own, tree);
-        self.calibrations[drafter].rate(own, &mut self.cells[drafter]);
+    }
+
+    /// Takes it back, with what the drafter has proposed.
+    fn take(&mut self, drafter: usize, tree: &mut DraftTree) {
+        let own = &mut self.trees[drafter];
+        std::mem::swap(own, tree);
+        self.calibrations[drafter].correct(own, &mut self.beliefs[drafter]);
     }
 
     fn learn(&mut self, emitted: &[TokenId]) {
-        let Self { trees, cells, calibrations } = self;
-        for ((tree, cells), calibration) in trees.iter().zip(cells).zip(calibrations) {
-            calibration.learn(tree, cells, emitted);
+        let Self { trees, beliefs, calibrations } = self;
+        for ((tree, beliefs), calibration) in trees.iter().zip(beliefs).zip(calibrations) {
+            calibration.learn(tree, beliefs, emitted);
         }
     }
 }
@@ -78,12 +83,9 @@ impl Drafter for Merged {
     fn propose(&mut self, tasks: &mut [DraftTask]) {
         let Self { drafters, sequences, union } = self;
         for (index, drafter) in drafters.iter_mut().enumerate() {
+            for_each(sequences, tasks, |drafts, tree| drafts.lend(index, tree));
             drafter.propose(tasks);
-            for task in &mut *tasks {
-                if let Some(drafts) = sequences.get_mut(&task.key) {
-                    drafts.take(index, &mut task.tree);
-                }
-            }
+            for_each(sequences, tasks, |drafts, tree| drafts.take(index, tree));
         }
         for task in tasks {
             let Some(drafts) = sequences.get(&task.key) else { continue };
@@ -106,5 +108,18 @@ impl Drafter for Merged {
     fn end(&mut self, key: SequenceKey) {
         self.sequences.remove(&key);
         self.drafters.iter_mut().for_each(|drafter| drafter.end(key));
+    }
+}
+
+/// Does something with the drafts and the task's tree of every sequence; nothing where one drafter is alone.
+fn for_each(
+    sequences: &mut HashMap<SequenceKey, Drafts>,
+    tasks: &mut [DraftTask],
+    mut work: impl FnMut(&mut Drafts, &mut DraftTree),
+) {
+    for task in tasks {
+        if let Some(drafts) = sequences.get_mut(&task.key) {
+            work(drafts, &mut task.tree);
+        }
     }
 }
