@@ -2,7 +2,8 @@
 
 use crate::traces::{record, replay};
 
-const DRAFTERS: [&str; 6] = ["model", "medusa", "lookup", "suffix", "lookahead", "jacobi"];
+const DRAFTERS: [&str; 7] =
+    ["model", "medusa", "lookup", "suffix", "lookahead", "jacobi", "recycle"];
 const TEMPERATURES: [f64; 2] = [0.0, 0.8];
 
 /// Merges every pair at every budget and checks it, printing a table.

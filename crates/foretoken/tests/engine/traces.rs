@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use foretoken::drafters::{DraftTask, Drafter, Merged, Room, SequenceKey, Sight};
 use foretoken::{
-    AddSpecial, EndOfText, Engine, EngineOptions, MedusaSource, ModelSource, ParseSpecial, Request,
-    Rule, SamplingParams, TokenId, loop_free_len,
+    AddSpecial, DRAFTERS, EndOfText, Engine, EngineOptions, MedusaSource, ModelSource,
+    ParseSpecial, Request, Rule, SamplingParams, TokenId, loop_free_len,
 };
 use foretoken_core::{
     DraftTree, NodeId, Noise, Role, Rows, Sampler, Step, TreeBuilder, Union, Verifier,
@@ -98,7 +98,7 @@ pub(crate) fn record(
     host.draft.tokens = Some(ALL);
     let mut engine = Engine::new(host)
         .unwrap()
-        .with_sight(Sight::All)
+        .with_sight(DRAFTERS.iter().fold(Sight::TEXT, |sight, info| sight.and(info.sight)))
         .with_drafters(drafters, |_| taps.collect());
     let traces = prompts.iter().map(|line| {
         let prompt = engine.tokenizer().encode(line, AddSpecial::Yes, ParseSpecial::No).unwrap();
