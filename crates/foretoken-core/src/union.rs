@@ -13,11 +13,12 @@ use crate::{
     BuildId, DraftTree, MAX_NODES, NodeId, Proposal, Role, TokenId, TreeBuilder, TreeError,
 };
 
-/// The value of a probe: it earns nothing in this step, so candidates that are likelier than this come
-/// first; what is hardly ever right leaves its rows to those who learn from them.
+/// The value of a probe: what it is expected to earn later, in tokens. It earns nothing in this step, so
+/// candidates that are likelier come first; what is hardly ever right leaves its rows to those who learn
+/// from them.
 ///
-/// A window of 14 probes yields n-grams that make steps of `lookahead` longer by 0.1 to 0.4 tokens.
-const PROBE: f32 = 0.02;
+/// Windows of `lookahead` make its steps longer by 0.005 to 0.02 tokens per probe (`docs/lookahead.md`).
+const PROBE: f32 = 0.01;
 
 /// Merges draft trees; reused, it allocates nothing once it has seen its largest input.
 ///

@@ -36,5 +36,5 @@ fn check(prompts: &[&str], tokens: usize) {
 #[test]
 fn no_pair_is_much_worse_than_its_better_drafter() {
     let prompts: Vec<_> = include_str!("../../../../testdata/prompts.txt").lines().collect();
-    check(&prompts, 64);
+    check(&prompts, 128);
 }

@@ -11,6 +11,9 @@ use foretoken_model::{Overlap, Target, Tokenizer, Translation, Translator};
 
 use crate::drafters::DraftTask;
 
+/// What is believed of tokens that spell a draft's text anew: its own estimates are of other tokens.
+const RETOLD: f32 = 0.5;
+
 /// What leads from one vocabulary to the other.
 pub(crate) enum Bridge {
     /// Tokens have the same ids; only the first of the draft's are the target's.
@@ -134,6 +137,9 @@ impl Bridge {
         proposed.truncate(1 + task.room.nodes.min(task.room.depth));
         let sent = task.tree.set_chain(proposed);
         debug_assert!(sent.is_ok(), "what fits the room fits a chain");
+        for node in 1..task.tree.len() {
+            task.tree.set_estimate(node, RETOLD);
+        }
     }
 }
 
