@@ -14,9 +14,11 @@ const BUCKETS: usize = ENDS.len() + 1;
 /// Places among siblings that are told apart.
 const RANKS: usize = 6;
 /// What is believed of a first child without an estimate.
-const UNKNOWN: f32 = 0.1;
-/// How many right nodes the belief in estimates weighs.
+const UNKNOWN: f32 = 0.03;
+/// How many right nodes the belief in an estimate weighs.
 const BELIEF: f32 = 4.0;
+/// How many where there was none.
+const GUESS: f32 = 0.5;
 /// What an observation still weighs after the next one of its sort, so that a change of text is followed.
 const MEMORY: f32 = 63.0 / 64.0;
 
@@ -59,7 +61,8 @@ impl Calibration {
         beliefs.extend((0..tree.len()).map(|node| Belief::of(tree, node)));
         for (node, belief) in beliefs.iter().enumerate() {
             let Count { right, expected } = self.counts[belief.sort];
-            let ratio = (BELIEF + right) / (BELIEF + expected);
+            let weight = if belief.sort < BUCKETS { BELIEF } else { GUESS };
+            let ratio = (weight + right) / (weight + expected);
             tree.set_estimate(node, (belief.estimate * ratio).min(1.0));
         }
     }
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn rates_follow_the_text() {
         let seen = corrected(&tree(0.6, 0.25), &[2, 5], 300);
-        assert!(seen[0] < 0.07 && seen[2] < 0.03, "never right: {seen:?}");
+        assert!(seen[0] < 0.07 && seen[2] < UNKNOWN / 6.0, "never right: {seen:?}");
         assert!(seen[1] > 0.75, "always right: {seen:?}");
         assert!(seen[3] < 0.07, "nothing is known of it but its sort: {seen:?}");
         let seen = corrected(&tree(0.6, 0.25), &[1, 5], 300);
