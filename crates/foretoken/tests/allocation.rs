@@ -195,7 +195,7 @@ fn warm_proposing_allocates_nothing(
     request.session = Some(engine.open_session());
     for warm in [false, true] {
         seen.lock().unwrap().clear();
-        request.max_tokens = Some(if warm { 200 } else { 250 });
+        request.max_tokens = Some(if warm { 80 } else { 150 });
         let completion = engine.generate(request.clone()).unwrap().into_completion().unwrap();
         assert!(completion.tokens.len() > 30, "a text long enough to be warm");
         if warm {

@@ -58,6 +58,8 @@ impl Guesser {
         let root = drafted.last().or(task.text.last());
         builder.reset(root.copied().unwrap_or_default());
         placed.clear();
+        // How many guesses are gone through depends on the room.
+        placed.reserve(shape.tree().len());
         for (&Guess { parent, rank, depth }, &rate) in
             shape.tree().guesses().iter().zip(shape.rates())
         {
