@@ -4,10 +4,11 @@ use std::num::NonZeroUsize;
 
 use foretoken::{
     AddSpecial, Completion, DRAFTERS, EndOfText, Engine, EngineOptions, Event, MedusaSource,
-    ModelSource, ParseSpecial, Request, SpecStats, TokenId, WeightFormat,
+    ModelSource, ParseSpecial, Request, TokenId, WeightFormat,
 };
 
 use crate::models::{demo, demo_draft, root};
+use crate::runs::accepted_lengths;
 
 /// Tokens written behind each prompt.
 const TOKENS: usize = 12;
@@ -35,18 +36,43 @@ fn prompts() -> Vec<String> {
     prompts
 }
 
-/// Every second prompt greedily, the others by their own seed.
-fn requests(engine: &Engine) -> Vec<Request> {
-    let request = |(index, text): (usize, String)| {
-        let prompt = engine.tokenizer().encode(&text, AddSpecial::Yes, ParseSpecial::No).unwrap();
-        let mut request = Request::new(prompt);
-        request.max_tokens = Some(TOKENS);
-        request.seed = Some(index as u64);
-        request.sampling.temperature = if index % 2 == 0 { 0.0 } else { 0.8 };
-        request.end_of_text = EndOfText::Ignored;
-        request
+/// Prompts and how they are completed.
+struct Cell {
+    temperature: f64,
+    together: bool,
+    requests: Vec<Request>,
+    /// What plain decoding writes.
+    expected: Vec<Completion>,
+}
+
+/// How the prompts are shared among the cells: each cell has all, or each prompt is in one cell.
+#[derive(Clone, Copy, PartialEq)]
+enum Share {
+    All,
+    Quarter,
+}
+
+/// Greedy and seeded, alone and together.
+fn cells(plain: &mut Engine, share: Share) -> Vec<Cell> {
+    let (prompts, ways) = (prompts(), [(0.0, false), (0.0, true), (0.8, false), (0.8, true)]);
+    let cell = |(index, (temperature, together))| {
+        let (first, step) = if share == Share::All { (0, 1) } else { (index, ways.len()) };
+        let texts = prompts.iter().enumerate().skip(first).step_by(step);
+        let requests: Vec<_> = texts.map(|text| request(plain, text, temperature)).collect();
+        let expected = complete(plain, &requests, true);
+        Cell { temperature, together, requests: predicted(requests, &expected), expected }
     };
-    prompts().into_iter().enumerate().map(request).collect()
+    ways.into_iter().enumerate().map(cell).collect()
+}
+
+fn request(engine: &Engine, (seed, text): (usize, &String), temperature: f64) -> Request {
+    let prompt = engine.tokenizer().encode(text, AddSpecial::Yes, ParseSpecial::No).unwrap();
+    let mut request = Request::new(prompt);
+    request.max_tokens = Some(TOKENS);
+    request.seed = Some(seed as u64);
+    request.sampling.temperature = temperature;
+    request.end_of_text = EndOfText::Ignored;
+    request
 }
 
 fn engine(format: WeightFormat, drafter: &str) -> Engine {
@@ -88,60 +114,66 @@ fn complete(engine: &mut Engine, requests: &[Request], together: bool) -> Vec<Co
 fn drafters() -> Vec<String> {
     let single = DRAFTERS.iter().map(|info| info.name.to_owned()).filter(|name| name != "none");
     let merged =
-        ["model+lookup", "medusa+suffix", "lookahead+lookup", "medusa+model+suffix+jacobi"];
+        ["model+lookup", "medusa+suffix", "lookahead+recycle", "medusa+model+suffix+jacobi"];
     single.chain(merged.map(str::to_owned)).collect()
 }
 
-fn check(format: WeightFormat) {
-    let mut plain = engine(format, "none");
-    let requests = requests(&plain);
-    let expected = complete(&mut plain, &requests, true);
-    // What `prediction` is told: the text, with mistakes.
-    let requests: Vec<_> = requests
-        .into_iter()
-        .zip(&expected)
-        .map(|(request, completion)| {
-            let wrong = |(index, &token): (usize, &TokenId)| if index % 5 == 3 { 0 } else { token };
-            let prediction = completion.tokens.iter().enumerate().map(wrong).collect();
-            Request { prediction, ..request }
-        })
-        .collect();
+/// The same requests told what they will write, with mistakes, for `prediction`.
+fn predicted(requests: Vec<Request>, written: &[Completion]) -> Vec<Request> {
+    let predict = |(request, completion): (Request, &Completion)| {
+        let wrong = |(index, &token): (usize, &TokenId)| if index % 5 == 3 { 0 } else { token };
+        let prediction = completion.tokens.iter().enumerate().map(wrong).collect();
+        Request { prediction, ..request }
+    };
+    requests.into_iter().zip(written).map(predict).collect()
+}
+
+/// Compares every drafter with plain decoding. Every cell that has all prompts, or all cells together, must
+/// have steps that accept 0, 1 and more.
+fn check(format: WeightFormat, share: Share) {
+    let cells = cells(&mut engine(format, "none"), share);
     for drafter in drafters() {
         let mut engine = engine(format, &drafter);
-        // Halves of every kind and temperature run alone and together.
-        let (mut lengths, mut completions) = ([0; 3], Vec::new());
-        for (index, quarter) in requests.chunks(10).enumerate() {
-            completions.extend(complete(&mut engine, quarter, index % 2 == 0));
+        let mut all = [0; 3];
+        for Cell { temperature, together, requests, expected } in &cells {
+            let name = format!("{drafter} in {format:?} at {temperature}, together {together}");
+            let completions = complete(&mut engine, requests, *together);
+            for (completion, expected) in completions.iter().zip(expected) {
+                assert_eq!(completion.tokens, expected.tokens, "{name}");
+            }
+            let accepted = accepted_lengths(completions.iter().map(|c| &c.stats));
+            println!("{name}: steps that accept 0, 1 and more: {accepted:?}");
+            assert!(share == Share::Quarter || !accepted.contains(&0), "{name}: {accepted:?}");
+            all.iter_mut().zip(accepted).for_each(|(sum, steps)| *sum += steps);
         }
-        for (completion, expected) in completions.iter().zip(&expected) {
-            assert_eq!(completion.tokens, expected.tokens, "{drafter} in {format:?}");
-            let stats: &SpecStats = &completion.stats;
-            let reached = |depth| stats.accepted_by_position.get(depth).copied().unwrap_or(0);
-            lengths[0] += stats.steps - reached(0);
-            lengths[1] += reached(0) - reached(1);
-            lengths[2] += reached(1);
-        }
-        println!("{drafter} in {format:?}: steps that accept 0, 1, more: {lengths:?}");
-        assert!(lengths.iter().all(|&steps| steps > 0), "{drafter} in {format:?}: {lengths:?}");
+        assert!(!all.contains(&0), "{drafter} in {format:?}: {all:?}");
     }
 }
 
 #[test]
 fn hundred_prompts_in_f32() {
-    check(WeightFormat::F32);
+    check(WeightFormat::F32, Share::Quarter);
 }
 
 #[test]
 fn hundred_prompts_in_bf16() {
-    check(WeightFormat::Bf16);
+    check(WeightFormat::Bf16, Share::Quarter);
 }
 
 #[test]
 fn hundred_prompts_in_q8_0() {
-    check(WeightFormat::Q8_0);
+    check(WeightFormat::Q8_0, Share::Quarter);
 }
 
 #[test]
 fn hundred_prompts_in_q4_0() {
-    check(WeightFormat::Q4_0);
+    check(WeightFormat::Q4_0, Share::Quarter);
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour"]
+fn hundred_prompts_in_every_cell() {
+    for format in [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Q8_0, WeightFormat::Q4_0] {
+        check(format, Share::All);
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use foretoken::drafters::Drafter;
 use foretoken::{
     Completion, EndOfText, Engine, EngineOptions, Error, Event, FinishReason, Origin, Request,
-    SamplingParams, TokenId, Tokenizer,
+    SamplingParams, SpecStats, TokenId, Tokenizer,
 };
 use foretoken_core::Noise;
 
@@ -191,6 +191,18 @@ impl Bench {
         };
         jobs.iter().zip(outcomes).zip(recorded).map(compare).collect()
     }
+}
+
+/// In how many steps no drafted token was accepted, one, and more.
+pub(crate) fn accepted_lengths<'a>(all: impl IntoIterator<Item = &'a SpecStats>) -> [u64; 3] {
+    let mut lengths = [0; 3];
+    for stats in all {
+        let reached = |depth| stats.accepted_by_position.get(depth).copied().unwrap_or(0);
+        lengths[0] += stats.steps - reached(0);
+        lengths[1] += reached(0) - reached(1);
+        lengths[2] += reached(1);
+    }
+    lengths
 }
 
 /// What streamed is what was returned, and the statistics keep their laws.
