@@ -56,11 +56,23 @@ impl ExpectedArgs {
     /// Puts the drafter that reads predictions in front of the others where there is a prediction; `none`
     /// stays alone.
     pub(crate) fn draft_with(&self, drafter: &mut String) {
-        let named = drafter.split('+').any(|name| name == PREDICTION);
-        if self.prediction.is_some() && !named && drafter != "none" {
+        if self.prediction.is_some() && !reads_prediction(drafter) && drafter != "none" {
             *drafter = format!("{PREDICTION}+{drafter}");
         }
     }
+
+    /// Refuses a prediction that none of the drafters would read.
+    pub(crate) fn check_drafters(&self, drafters: &[&str]) -> Result<(), Error> {
+        if self.prediction.is_some() && !drafters.iter().copied().any(reads_prediction) {
+            let cause = format!("no drafter of --drafter reads it; name `{PREDICTION}` there");
+            return Err(Error::flag("--prediction", cause));
+        }
+        Ok(())
+    }
+}
+
+fn reads_prediction(drafter: &str) -> bool {
+    drafter.split('+').any(|name| name == PREDICTION)
 }
 
 /// Reads a file that is not empty.

@@ -107,6 +107,7 @@ fn mistakes() {
         generate(&["--force-text", &long]),
         generate(&["--force-text", &long, "--acceptance", "rejection"]),
         refusal(&[&["bench", "generate", "--force-text", &long], &prompts[..]].concat()),
+        refusal(&[&["bench", "generate", "--prediction", &long], &prompts[..]].concat()),
         refusal(&["run", "--prediction", &long]),
     ];
     let folder = folder.path().to_string_lossy();

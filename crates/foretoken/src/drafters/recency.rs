@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use foretoken_core::TokenId;
 
 /// The link that joins both ends of the ring.
-const JOINT: usize = 0;
+const JOINT: u32 = 0;
 
 /// Which token has which place, and which was used when.
 #[derive(Debug)]
 pub(super) struct Recency {
     /// Most tokens.
-    most: usize,
-    places: HashMap<TokenId, usize>,
+    most: u32,
+    places: HashMap<TokenId, u32>,
     /// By place, behind the joint: a ring in the order of use, from the oldest behind the joint to the
     /// newest before it.
     ring: Vec<Link>,
@@ -21,8 +21,8 @@ pub(super) struct Recency {
 #[derive(Debug, Clone, Copy)]
 struct Link {
     token: TokenId,
-    older: usize,
-    newer: usize,
+    older: u32,
+    newer: u32,
 }
 
 /// A token's place; places are numbered from 0 as they are first needed.
@@ -38,14 +38,15 @@ impl Recency {
     /// Places for `most` tokens, at least one.
     pub(super) fn new(most: usize) -> Self {
         let joint = Link { token: 0, older: JOINT, newer: JOINT };
-        Self { most: most.max(1), places: HashMap::new(), ring: vec![joint] }
+        let most = u32::try_from(most).unwrap_or(u32::MAX - 1).max(1);
+        Self { most, places: HashMap::new(), ring: vec![joint] }
     }
 
     /// The place of a token, if it has one. Looking is using.
     pub(super) fn find(&mut self, token: TokenId) -> Option<usize> {
         let link = *self.places.get(&token)?;
         self.touch(link);
-        Some(link - 1)
+        Some(link as usize - 1)
     }
 
     /// The place of a token, given to it if it has none.
@@ -53,31 +54,34 @@ impl Recency {
         if let Some(place) = self.find(token) {
             return Place::Known(place);
         }
-        let link = if self.ring.len() <= self.most {
-            let link = self.ring.len();
-            self.ring.push(Link { token, older: link, newer: link });
-            link
+        let links = self.ring.len() as u32;
+        let link = if links <= self.most {
+            self.ring.push(Link { token, older: links, newer: links });
+            links
         } else {
-            let oldest = self.ring[JOINT].newer;
-            self.places.remove(&self.ring[oldest].token);
-            self.ring[oldest].token = token;
+            let oldest = self.link(JOINT).newer;
+            let forgotten = std::mem::replace(&mut self.link(oldest).token, token);
+            self.places.remove(&forgotten);
             oldest
         };
         self.places.insert(token, link);
         self.touch(link);
-        Place::New(link - 1)
+        Place::New(link as usize - 1)
+    }
+
+    fn link(&mut self, link: u32) -> &mut Link {
+        &mut self.ring[link as usize]
     }
 
     /// Makes a link the newest.
-    fn touch(&mut self, link: usize) {
-        let Link { older, newer, .. } = self.ring[link];
-        self.ring[older].newer = newer;
-        self.ring[newer].older = older;
-        let newest = self.ring[JOINT].older;
-        self.ring[link].older = newest;
-        self.ring[link].newer = JOINT;
-        self.ring[newest].newer = link;
-        self.ring[JOINT].older = link;
+    fn touch(&mut self, link: u32) {
+        let Link { older, newer, .. } = *self.link(link);
+        self.link(older).newer = newer;
+        self.link(newer).older = older;
+        let newest = self.link(JOINT).older;
+        *self.link(link) = Link { older: newest, newer: JOINT, ..*self.link(link) };
+        self.link(newest).newer = link;
+        self.link(JOINT).older = link;
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use foretoken_core::{BuildId, SparseTree, TokenId, TreeBuilder};
+use foretoken_core::{BuildId, PathRates, SparseTree, TokenId, TreeBuilder};
 
 use super::recency::{Place, Recency};
 use super::{Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
@@ -27,8 +27,9 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
 
 /// Successors kept of a token.
 const SUCCESSORS: usize = 8;
-/// Tokens whose successors are kept per key: 2 MiB of successors, and as much again to find them.
-const TOKENS: usize = 1 << 16;
+/// Tokens whose successors are kept per key, with the link of [`Recency`] a power of two: 2.25 MiB of
+/// successors, and 1.9 MiB to find them.
+const TOKENS: usize = (1 << 16) - 1;
 /// Deepest node of a draft.
 const DEPTH: usize = 6;
 /// How often the successor of each rank is the token that follows, where there are successors: on the
@@ -46,6 +47,8 @@ struct Recycle {
 
 /// The likeliest successors of the tokens of one key.
 struct Adjacency {
+    /// Most tokens that have successors.
+    most: usize,
     tokens: Recency,
     /// By a token's place.
     rows: Vec<Row>,
@@ -55,17 +58,17 @@ struct Adjacency {
 #[derive(Debug, Clone, Copy, Default)]
 struct Row {
     successors: [TokenId; SUCCESSORS],
-    count: usize,
+    count: u32,
 }
 
 impl Row {
     fn successors(&self) -> &[TokenId] {
-        &self.successors[..self.count]
+        &self.successors[..self.count as usize]
     }
 
     fn push(&mut self, token: TokenId) {
-        if self.count < SUCCESSORS {
-            self.successors[self.count] = token;
+        if let Some(free) = self.successors.get_mut(self.count as usize) {
+            *free = token;
             self.count += 1;
         }
     }
@@ -73,7 +76,7 @@ impl Row {
 
 impl Adjacency {
     fn new(most: usize) -> Self {
-        Self { tokens: Recency::new(most), rows: Vec::new() }
+        Self { most, tokens: Recency::new(most), rows: Vec::new() }
     }
 
     fn successors(&mut self, token: TokenId) -> &[TokenId] {
@@ -96,9 +99,10 @@ impl Adjacency {
         &mut self.rows[place]
     }
 
-    /// Fills up rows with what followed their tokens in a text, the most recent first.
+    /// Fills up rows with what followed their tokens in a text, the most recent first, and none that would
+    /// take a more recent one's place.
     fn read(&mut self, text: &[TokenId]) {
-        for pair in text.windows(2).rev() {
+        for pair in text.windows(2).rev().take(self.most) {
             let row = self.row(pair[0]);
             if !row.successors().contains(&pair[1]) {
                 row.push(pair[1]);
@@ -114,14 +118,13 @@ impl Adjacency {
         let count = successors.len().min(SUCCESSORS);
         let row = self.row(token);
         row.successors[..count].copy_from_slice(&successors[..count]);
-        row.count = count;
+        row.count = count as u32;
     }
 }
 
 impl Recycle {
     fn new(nodes: usize) -> Self {
-        let rate = |path: &[u32]| path.iter().map(|&rank| RATES[rank as usize]).product();
-        let tree = SparseTree::best(&[SUCCESSORS; DEPTH], nodes, rate);
+        let tree = PathRates::new(vec![RATES.to_vec(); DEPTH], []).best(nodes);
         let (sequences, placed) = (HashMap::new(), Vec::new());
         Self { tree, sequences, placed, builder: TreeBuilder::new(0) }
     }
@@ -133,7 +136,10 @@ impl Recycle {
         let root = task.tree.token(0);
         builder.reset(root);
         placed.clear();
-        for guess in tree.guesses().iter().take(task.room.nodes) {
+        for guess in tree.guesses() {
+            if builder.len() > task.room.nodes {
+                break;
+            }
             let above = guess.parent.map_or(Some((BuildId::ROOT, root)), |parent| placed[parent]);
             placed.push(above.filter(|_| guess.depth as usize <= task.room.depth).and_then(
                 |(parent, token)| {

@@ -22,8 +22,8 @@ Plain decoding (`none`) is always measured. For every prompt all drafters take t
 a prompt counts with the round of its median time. Text is reported whole, and loop-free: the passes
 up to the third occurrence of any 16 tokens. Under coupled acceptance a drafter that changes the text
 is an error. JSON lines are {\"prompt\"}, {\"text\"}, {\"turns\"} (the first one) or {\"messages\"}, and are
-reported by their \"category\" as well. --prediction and --force-text hold for every prompt; predictions are
-read by drafters that name `prediction`.
+reported by their \"category\" as well. --prediction and --force-text hold for every prompt; the prediction is
+read by drafters that name `prediction`, at least one.
 
 Examples:
   foretoken bench generate --prompts prompts.txt --drafter model,lookup,model+lookup
@@ -75,6 +75,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     args.sampling.check()?;
     let expected = args.expected.read(args.drafting.rule()?)?;
     let names = args.drafting.list()?;
+    args.expected.check_drafters(&names)?;
     let prompts = args.set.read()?;
     let source = engine::resolve(&args.model)?;
     let template = args.set.template(&prompts, &source)?;

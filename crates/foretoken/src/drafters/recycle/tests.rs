@@ -116,6 +116,21 @@ fn at_the_limit_the_token_not_used_for_longest_is_forgotten() {
 }
 
 #[test]
+fn of_a_text_beyond_the_limit_the_end_is_kept() {
+    let mut adjacency = Adjacency::new(3);
+    adjacency.read(&[1, 2, 3, 4, 5, 6]);
+    assert_eq!([1, 2, 3, 4, 5].map(|token| adjacency.successors(token).len()), [0, 0, 1, 1, 1]);
+}
+
+#[test]
+fn guesses_without_a_token_take_no_room() {
+    let mut recycle = with_prompt(16, &[1, 2, 8, 1, 3]);
+    let wide = propose(&mut recycle, KEY, 1, WIDE);
+    assert_eq!(wide, [(3, 0), (2, 0), (8, 2), (1, 3)], "3 has no successors");
+    assert_eq!(propose(&mut recycle, KEY, 1, Room { nodes: 3, depth: 9 }), wide[..3]);
+}
+
+#[test]
 fn a_smaller_budget_takes_the_first_part_of_the_tree() {
     let prompt: Vec<_> = (0..40).flat_map(|token| [token, (token * 7 + 1) % 40]).collect();
     let sizes = [1, 4, 16, 64];
