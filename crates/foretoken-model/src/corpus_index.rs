@@ -88,6 +88,9 @@ pub struct CorpusIndex {
 impl CorpusIndex {
     /// Rounds of [`CorpusIndex::write`].
     pub const ROUNDS: usize = suffixes::ROUNDS;
+    /// Bytes of memory per token that [`CorpusIndex::write`] takes besides the documents: the token, its key
+    /// in a round, its position and its rank.
+    pub const WRITING: usize = 5 * WORD;
 
     /// Opens an index for a model of `vocab` tokens.
     ///
@@ -127,38 +130,37 @@ impl CorpusIndex {
     /// Writes the index of documents for a model of `vocab` tokens, and returns how many tokens it has, a
     /// separator per document included. `tell` hears how many of [`Self::ROUNDS`] are done.
     ///
-    /// Takes about 24 bytes of memory per token.
-    ///
     /// # Errors
     /// If there are more tokens than an index can have, or the file cannot be written; what stood there
     /// before is then still there.
     pub fn write<'a>(
         file: &Path,
-        documents: impl Iterator<Item = &'a [TokenId]>,
+        documents: impl Iterator<Item = &'a [TokenId]> + Clone,
         tokenizer: &Tokenizer,
         vocab: usize,
         tell: &mut dyn FnMut(usize),
     ) -> Result<usize, ModelError> {
-        let mut tokens = Vec::new();
-        for document in documents {
-            tokens.extend_from_slice(document);
-            tokens.push(SEPARATOR);
-        }
-        if tokens.len() >= SEPARATOR as usize {
-            let cause = CorpusIndexError::TooLong { tokens: tokens.len() };
+        let count = documents.clone().map(|document| document.len() + 1).sum();
+        if count >= SEPARATOR as usize {
+            let cause = CorpusIndexError::TooLong { tokens: count };
             return Err(ModelError::CorpusIndex { file: file.display().to_string(), cause });
         }
-        let positions = suffixes::sorted(&tokens, tell);
         aside::replace(file, |out| {
+            let mut tokens = Vec::with_capacity(count);
+            for document in documents {
+                tokens.extend_from_slice(document);
+                tokens.push(SEPARATOR);
+            }
+            let positions = suffixes::sorted(&tokens, tell);
             out.write_all(&MAGIC)?;
             out.write_all(&VERSION.to_le_bytes())?;
             out.write_all(&(vocab as u32).to_le_bytes())?;
-            out.write_all(&(tokens.len() as u64).to_le_bytes())?;
+            out.write_all(&(count as u64).to_le_bytes())?;
             out.write_all(&tokenizer.fingerprint().to_le_bytes())?;
             let mut numbers = tokens.iter().chain(&positions);
             numbers.try_for_each(|number| out.write_all(&number.to_le_bytes()))
         })?;
-        Ok(tokens.len())
+        Ok(count)
     }
 
     /// Tokens of the corpus, a separator per document included.

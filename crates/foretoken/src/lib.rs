@@ -61,7 +61,7 @@ pub use session::SessionId;
 pub use vocabularies::{DraftVocabulary, SampleOverlap, Vocabularies};
 
 pub use foretoken_core::{ParamError, Rule, SamplingParams, SpecStats, TokenId};
-pub use foretoken_cpu::{Isa, machine_name};
+pub use foretoken_cpu::{Isa, available_memory, machine_name};
 pub use foretoken_model::{
     AddSpecial, ChatError, ChatTemplate, Checkpoint, CorpusIndex, CorpusIndexError, ForwardError,
     GenerationPrompt, HubEnvironment, LoadProgress, MedusaCalibration, MedusaHeads, MedusaLayout,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use foretoken::{Checkpoint, CorpusIndex, OpenOptions, UnknownKeys};
+use foretoken::{Checkpoint, CorpusIndex, OpenOptions, UnknownKeys, available_memory};
 use foretoken_train::data::{Corpus, Encoder};
 use foretoken_train::{Compute, CpuOptions, Precision, default_threads};
 use serde_json::json;
@@ -14,8 +14,8 @@ use crate::progress::Bar;
 use crate::{demo, engine, output};
 
 const AFTER_HELP: &str = "\
-The index serves models with the tokenizer of MODEL; it takes 8 bytes of disk per token, and 24 of
-memory while it is made. Every text that is drafted with it may be shown any part of it.
+The index serves models with the tokenizer of MODEL; it takes 8 bytes of disk per token, and up to
+30 of memory while it is made. Every text that is drafted with it may be shown any part of it.
 
 Examples:
   foretoken index corpus/ -o corpus.index
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     }
     let read = started.elapsed();
     output::note(&format!("{} documents with {} tokens", corpus.len(), corpus.tokens()));
+    check_memory(corpus.tokens() + corpus.len(), available_memory())?;
     let (tokenizer, vocab) = (source.tokenizer()?, checkpoint.spec().vocab);
     let mut bar = Bar::new("sorting");
     let name = args.corpus.display().to_string();
@@ -85,4 +86,32 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         "read_seconds": read.as_secs_f64(),
         "seconds": started.elapsed().as_secs_f64(),
     }))
+}
+
+/// Refuses to sort more tokens than memory is left for, where the system tells.
+fn check_memory(tokens: usize, left: Option<usize>) -> Result<(), Error> {
+    let needed = tokens.saturating_mul(CorpusIndex::WRITING);
+    match left {
+        Some(left) if left < needed => Err(Error::failure(format!(
+            "sorting {tokens} tokens takes {} MB of memory and {} MB are left; make several indexes of less text",
+            needed >> 20,
+            left >> 20,
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_tokens_than_memory_holds_are_refused_with_the_numbers() {
+        assert!(check_memory(100 << 20, None).is_ok());
+        assert!(check_memory(100 << 20, Some(2000 << 20)).is_ok());
+        let Err(Error::Failure(why)) = check_memory(100 << 20, Some(1999 << 20)) else {
+            panic!("it was not refused")
+        };
+        assert!(why.contains("takes 2000 MB of memory and 1999 MB are left"), "{why}");
+    }
 }
