@@ -179,7 +179,10 @@ impl CorpusIndex {
     /// suffixes are in no particular order beyond these.
     pub fn find(&self, tokens: &[TokenId]) -> Range<usize> {
         let start = self.partition(0..self.len, |at| self.compare(at, tokens).is_lt());
-        start..self.partition(start..self.len, |at| self.compare(at, tokens).is_le())
+        // Most searches find nothing, and need not look for its end.
+        let is_found = self.position(start).is_some_and(|at| self.compare(at, tokens).is_eq());
+        let end = if is_found { self.len } else { start };
+        start..self.partition(start..end, |at| self.compare(at, tokens).is_le())
     }
 
     /// Where a suffix begins.

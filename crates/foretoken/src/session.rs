@@ -5,7 +5,7 @@ use std::ops::Range;
 use foretoken_core::{Sampler, TokenId};
 use foretoken_model::{SequenceId, Target};
 
-use crate::drafters::SequenceKey;
+use crate::drafters::{SequenceKey, shared_prefix};
 
 /// A conversation: requests that continue one text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ impl Kept {
     /// Forgets everything behind what the text shares with `prompt`; the prompt's last token is
     /// always fed again, since its row decides what follows.
     pub(crate) fn rewind(&mut self, target: &mut dyn Target, prompt: &[TokenId]) {
-        let shared = self.text.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        let shared = shared_prefix(&self.text, prompt);
         self.text.truncate(shared);
         for output in &mut self.outputs {
             output.end = output.end.min(shared);

@@ -79,10 +79,7 @@ impl PairIndex {
     fn find(&mut self, text: &[TokenId], found: &mut Vec<Place>) {
         found.clear();
         let [.., second_last, last] = *text else { return };
-        let place = |next: usize| {
-            let pairs = text[..next].iter().rev().zip(text.iter().rev()).take(HISTORY);
-            Place { next, agreeing: pairs.take_while(|(a, b)| a == b).count() }
-        };
+        let place = |next| Place::before(text, next, text, HISTORY);
         let followed = self.followed.map(|(next, length)| next + (text.len() - length));
         found.extend(followed.map(place).filter(|place| place.agreeing > 1));
         let mut at = self.newest.get(&(second_last, last)).copied().unwrap_or(NOWHERE);

@@ -26,7 +26,7 @@ mod verifying;
 
 use std::path::Path;
 
-use foretoken_core::{Accepted, BuildId, DraftTree, Rule, Sampler, TokenId, TreeBuilder};
+use foretoken_core::{Accepted, DraftTree, Rule, Sampler, TokenId};
 use foretoken_model::{Target, Tokenizer};
 
 pub use choices::Choices;
@@ -37,6 +37,7 @@ pub use medusa::{MedusaChoices, MedusaDrafter, MedusaTrees};
 pub use merged::Merged;
 pub(crate) use model::Bridge;
 pub use model::ModelDrafter;
+pub(crate) use places::shared_prefix;
 pub use suffix::SuffixDrafter;
 
 use crate::{CostCurve, DraftOptions, Error, MedusaOptions};
@@ -281,24 +282,6 @@ pub const DRAFTERS: &[DrafterInfo] = &[
     jacobi::INFO,
     recycle::INFO,
 ];
-
-/// Hangs below the root, as a chain of candidates, what stood behind `agreeing` tokens that the text ends with
-/// too, as far as there is room. Tokens that are there already take none.
-fn hang_chain(
-    builder: &mut TreeBuilder,
-    room: Room,
-    agreeing: usize,
-    tokens: impl IntoIterator<Item = TokenId>,
-) {
-    let mut parent = BuildId::ROOT;
-    for (agreeing, token) in (agreeing..).zip(tokens).take(room.depth) {
-        if builder.len() > room.nodes {
-            return;
-        }
-        let Ok(child) = builder.propose(parent, token, places::surety(agreeing)) else { return };
-        parent = child;
-    }
-}
 
 /// Looks up the methods of a `+`-separated list.
 pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {

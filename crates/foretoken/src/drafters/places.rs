@@ -30,6 +30,20 @@ pub(super) struct Place {
     pub(super) agreeing: usize,
 }
 
+impl Place {
+    /// The place before token `next` of `text`, where another text ends with `end`; up to `most` tokens are
+    /// told apart.
+    pub(super) fn before(text: &[TokenId], next: usize, end: &[TokenId], most: usize) -> Self {
+        let pairs = text[..next].iter().rev().zip(end.iter().rev()).take(most);
+        Self { next, agreeing: pairs.take_while(|(a, b)| a == b).count() }
+    }
+}
+
+/// How many tokens two texts begin with alike.
+pub(crate) fn shared_prefix(a: &[TokenId], b: &[TokenId]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// Merges what followed places.
 #[derive(Default)]
 pub(super) struct Merger {

@@ -103,7 +103,8 @@ fn a_corpus_is_shown_to_all_and_changes_no_text_whatever_its_file_says() {
         let half = body.len() / 2;
         body[half..].fill(255);
     };
-    assert!(accepted(&half) < known, "nothing is found");
+    let damaged = accepted(&half);
+    assert!(damaged.iter().sum::<u64>() < known.iter().sum(), "{damaged:?} against {known:?}");
 }
 
 #[test]

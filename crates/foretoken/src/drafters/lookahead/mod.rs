@@ -7,21 +7,22 @@
 //! candidates. The pool also knows the n-grams of the prompt and of the output. Needs no training, no other
 //! model, and no knowledge of the target's family.
 
+mod earnings;
 mod pool;
 mod shape;
 mod window;
 
 use std::collections::HashMap;
 
-use foretoken_core::{TokenId, TreeBuilder};
+use foretoken_core::{BuildId, TokenId, TreeBuilder};
 
+use self::earnings::{Earnings, Ladder};
 use self::pool::Pool;
-use self::shape::HOPED;
 pub use self::shape::LookaheadShape;
 use self::window::Window;
+use super::places::{shared_prefix, surety};
 use super::scatter::Scatter;
-use super::{Built, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight, hang_chain};
-use crate::CostCurve;
+use super::{Built, DraftTask, Drafter, DrafterInfo, Needs, Parts, Room, SequenceKey, Sight};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "lookahead",
@@ -34,7 +35,8 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
         let shape = lookahead.unwrap_or_else(|| LookaheadShape::affordable(cost));
         let shape = tokens.map_or(shape, |nodes| shape.within(nodes));
         let mut drafter = Lookahead::new(shape, eos);
-        drafter.cost = cost.filter(|_| lookahead.is_none()).cloned();
+        let cost = cost.filter(|_| lookahead.is_none());
+        drafter.ladder = cost.map(|cost| Ladder::new(shape, cost));
         Ok(Built::new(drafter, shape.nodes()))
     },
 };
@@ -43,8 +45,8 @@ struct Lookahead {
     shape: LookaheadShape,
     /// Tokens that end a text.
     eos: Vec<TokenId>,
-    /// What rows cost, where the shape follows what they earn.
-    cost: Option<CostCurve>,
+    /// Where the shape follows what its rows earn.
+    ladder: Option<Ladder>,
     sequences: HashMap<SequenceKey, State>,
     builder: TreeBuilder,
 }
@@ -58,27 +60,32 @@ struct State {
     pooled: usize,
     /// The part of the shape that is worth its rows at present.
     shape: LookaheadShape,
-    /// Tokens that guesses have lately earned per pass.
-    earned: f64,
+    earnings: Earnings,
+    /// Passes with a draft.
+    passes: usize,
 }
 
-/// Share of the latest pass in what guesses have lately earned.
-const LATEST: f64 = 1.0 / 32.0;
+/// Passes from one choice of the shape to the next: rows that come and go at each pass would yield nothing.
+const PATIENCE: usize = 16;
 
 impl State {
     fn new(shape: LookaheadShape) -> Self {
         let pool = Pool::new(shape.ngram - 1, shape.guesses);
         let (window, scatter) = (Window::new(shape), Scatter::default());
-        Self { pool, window, scatter, pooled: 0, shape, earned: HOPED }
+        let earnings = Earnings::hoped(shape.ngram - 1);
+        Self { pool, window, scatter, pooled: 0, shape, earnings, passes: 0 }
     }
 
-    /// Counts how many tokens the guesses of a pass have given it.
-    fn earn(&mut self, root: TokenId, emitted: &[TokenId]) {
-        let right =
-            |guess: &[TokenId]| guess.iter().zip(emitted).take_while(|(a, b)| a == b).count();
+    /// Learns from a pass how far its guesses were right, those too that are longer than the shape's, and now
+    /// and then takes the shape that pays.
+    fn earn(&mut self, ladder: &Ladder, root: TokenId, emitted: &[TokenId]) {
         let guesses = self.pool.find(root).take(self.shape.guesses);
-        let earned = guesses.map(right).max().unwrap_or(0);
-        self.earned += LATEST * (earned as f64 - self.earned);
+        let right = guesses.map(|guess| shared_prefix(guess, emitted)).max();
+        self.earnings.learn(right.unwrap_or(0));
+        self.passes += 1;
+        if self.passes.is_multiple_of(PATIENCE) {
+            self.shape = ladder.paying(&self.earnings);
+        }
     }
 
     /// Takes in the n-grams that end in the text's new tokens.
@@ -94,7 +101,20 @@ impl State {
 impl Lookahead {
     fn new(shape: LookaheadShape, eos: &[TokenId]) -> Self {
         let (eos, builder) = (eos.to_vec(), TreeBuilder::new(0));
-        Self { shape, eos, cost: None, sequences: HashMap::new(), builder }
+        Self { shape, eos, ladder: None, sequences: HashMap::new(), builder }
+    }
+}
+
+/// Hangs a guess below the root as far as there is room. Tokens that are there already take none.
+fn hang(builder: &mut TreeBuilder, room: Room, guess: &[TokenId]) {
+    let mut parent = BuildId::ROOT;
+    // A guess and the text have the root in common.
+    for (agreeing, &token) in (1..).zip(guess.iter().take(room.depth)) {
+        if builder.len() > room.nodes {
+            return;
+        }
+        let Ok(child) = builder.propose(parent, token, surety(agreeing)) else { return };
+        parent = child;
     }
 }
 
@@ -112,14 +132,11 @@ impl Drafter for Lookahead {
             let Some(state) = self.sequences.get_mut(&task.key) else { continue };
             let root = task.tree.token(0);
             builder.reset(root);
-            if let Some(cost) = &self.cost {
-                state.shape = self.shape.paying(cost, state.earned);
+            let LookaheadShape { ngram, guesses, .. } = state.shape;
+            for guess in state.pool.find(root).take(guesses) {
+                hang(builder, task.room, &guess[..guess.len().min(ngram - 1)]);
             }
-            for guess in state.pool.find(root).take(state.shape.guesses) {
-                // An n-gram has its first token in common with the text.
-                hang_chain(builder, task.room, 1, guess.iter().copied());
-            }
-            state.window.place(root, (state.shape.window, task.room), builder);
+            state.window.place(root, state.shape, task.room, builder);
             builder.freeze(&mut task.tree);
         }
     }
@@ -127,7 +144,9 @@ impl Drafter for Lookahead {
     fn observe(&mut self, tasks: &[DraftTask]) {
         for task in tasks {
             let Some(state) = self.sequences.get_mut(&task.key) else { continue };
-            state.earn(task.tree.token(0), task.accepted.tokens());
+            if let Some(ladder) = self.ladder.as_ref().filter(|_| task.tree.len() > 1) {
+                state.earn(ladder, task.tree.token(0), task.accepted.tokens());
+            }
             let State { window, scatter, pool, .. } = state;
             window.advance(task, &self.eos, scatter, pool);
             state.pool_text(&task.text, self.shape.ngram);

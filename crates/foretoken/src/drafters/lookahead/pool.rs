@@ -9,10 +9,12 @@ use crate::drafters::recency::{Place, Recency};
 
 /// Most tokens a pool holds: one mebibyte of them.
 const TOKENS: usize = 1 << 18;
+/// Fills up an entry of a shorter n-gram; no vocabulary has it.
+const NOTHING: TokenId = TokenId::MAX;
 
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// Tokens of an entry: those of an n-gram behind its key.
+    /// Tokens of an entry: those of the longest n-gram behind its key.
     length: usize,
     /// Entries per key.
     entries: usize,
@@ -34,7 +36,7 @@ impl Pool {
         Self { length, entries, keys: Recency::new(most), counts, tokens }
     }
 
-    /// Takes in an n-gram. One that is known becomes its key's most recent.
+    /// Takes in an n-gram. One that is known, or of which a longer one is, becomes its key's most recent.
     pub(super) fn insert(&mut self, ngram: &[TokenId]) {
         let [key, entry @ ..] = ngram else { return };
         let place = match self.keys.claim(*key) {
@@ -46,7 +48,8 @@ impl Pool {
         };
         let (length, count) = (self.length, self.counts[place]);
         let tokens = &mut self.tokens[place * self.entries * length..];
-        let known = tokens.chunks_exact(length).take(count).position(|other| other == entry);
+        let known =
+            tokens.chunks_exact(length).take(count).position(|known| known.starts_with(entry));
         let (first, end) = match known {
             Some(index) => (index, count),
             None if count == self.entries => (0, count),
@@ -55,8 +58,12 @@ impl Pool {
         self.counts[place] = end;
         let moved = &mut tokens[first * length..end * length];
         moved.rotate_left(length);
-        let last = moved.len() - length;
-        moved[last..].copy_from_slice(entry);
+        if known.is_none() {
+            let last = moved.len() - length;
+            let (new, free) = moved[last..].split_at_mut(entry.len());
+            new.copy_from_slice(entry);
+            free.fill(NOTHING);
+        }
     }
 
     /// What followed a token, the most recent first.
@@ -66,7 +73,8 @@ impl Pool {
             let first = place * self.entries * self.length;
             first..first + self.counts[place] * self.length
         });
-        self.tokens[entries].chunks_exact(self.length).rev()
+        let whole = self.tokens[entries].chunks_exact(self.length).rev();
+        whole.map(|entry| entry.split(|&token| token == NOTHING).next().unwrap_or_default())
     }
 
     /// Empties a place, which is made where there is none yet.
@@ -100,6 +108,18 @@ mod tests {
         assert_eq!(found(&mut pool, 5), [[4, 4], [1, 1], [3, 3]]);
         assert_eq!(found(&mut pool, 6), [[9, 9]]);
         assert!(found(&mut pool, 7).is_empty());
+    }
+
+    #[test]
+    fn shorter_ngrams_are_kept_unless_a_longer_one_says_the_same() {
+        let mut pool = Pool::new(3, 2);
+        pool.insert(&[5, 1, 2, 3]);
+        pool.insert(&[5, 4]);
+        assert_eq!(found(&mut pool, 5), [vec![4], vec![1, 2, 3]]);
+        pool.insert(&[5, 1, 2]);
+        assert_eq!(found(&mut pool, 5), [vec![1, 2, 3], vec![4]]);
+        pool.insert(&[5, 4, 4]);
+        assert_eq!(found(&mut pool, 5), [vec![4, 4], vec![1, 2, 3]]);
     }
 
     #[test]

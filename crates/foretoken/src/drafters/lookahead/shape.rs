@@ -1,5 +1,6 @@
 //! `--lookahead`: how wide the window is, how long its n-grams are, how many guesses are verified.
 
+use super::earnings::may_pay;
 use crate::{CostCurve, DraftOptions, Error};
 
 /// Columns of the window, tokens of an n-gram, guesses per step: the W, N and G of Lookahead decoding.
@@ -22,10 +23,6 @@ const SHAPES: [LookaheadShape; 6] = [
 
 /// The shape where nothing is known of the machine.
 const UNMEASURED: LookaheadShape = SHAPES[3];
-/// Share of what guesses earn that their rows may cost.
-const SHARE: f64 = 0.5;
-/// Tokens per pass that guesses are taken to earn where none was verified yet.
-pub(super) const HOPED: f64 = 1.2;
 
 impl LookaheadShape {
     /// Nodes of the largest shape that is chosen unasked.
@@ -74,35 +71,25 @@ impl LookaheadShape {
     /// The largest published shape whose rows pay by a measured curve, or a small one.
     pub(super) fn affordable(cost: Option<&CostCurve>) -> Self {
         let Some(cost) = cost else { return UNMEASURED };
-        let pays = SHAPES.into_iter().find(|shape| shape.pays(cost, HOPED));
+        let pays = SHAPES.into_iter().find(|&shape| may_pay(shape, cost));
         pays.unwrap_or(SHAPES[SHAPES.len() - 1])
-    }
-
-    /// Whether its rows are worth their time where guesses earn `earned` tokens per pass.
-    fn pays(self, cost: &CostCurve, earned: f64) -> bool {
-        cost.ratio(1 + self.nodes()) <= 1.0 + SHARE * earned
-    }
-
-    /// With fewer columns and guesses, so that its rows pay; one of each stays, from which it can recover.
-    pub(super) fn paying(self, cost: &CostCurve, earned: f64) -> Self {
-        self.less(1, |shape| shape.pays(cost, earned))
     }
 
     /// With fewer columns and guesses, so that drafts have at most `nodes` nodes; the last guess stays.
     pub(super) fn within(self, nodes: usize) -> Self {
-        self.less(0, |shape| shape.nodes() <= nodes)
+        let shapes = std::iter::successors(Some(self), |shape| shape.less(0));
+        let mut small = shapes.skip_while(|shape| shape.nodes() > nodes);
+        small.next().unwrap_or(Self { window: 0, guesses: 1, ..self })
     }
 
-    /// Takes away columns down to `columns` and guesses down to one until it `fits`.
-    fn less(mut self, columns: usize, fits: impl Fn(Self) -> bool) -> Self {
-        while !fits(self) && (self.window > columns || self.guesses > 1) {
-            if self.window > columns && self.window >= self.guesses || self.guesses == 1 {
-                self.window -= 1;
-            } else {
-                self.guesses -= 1;
-            }
+    /// With a column or a guess less, as long as more than `columns` and one are left.
+    pub(super) fn less(self, columns: usize) -> Option<Self> {
+        let Self { window, guesses, .. } = self;
+        if window > columns && (window >= guesses || guesses == 1) {
+            Some(Self { window: window - 1, ..self })
+        } else {
+            (guesses > 1).then(|| Self { guesses: guesses - 1, ..self })
         }
-        self
     }
 }
 
@@ -141,19 +128,6 @@ mod tests {
         let steep = CostCurve::new(vec![(1, 1.0), (2, 2.0)]);
         assert_eq!(LookaheadShape::affordable(steep.as_ref()), SHAPES[5]);
         assert_eq!(LookaheadShape::affordable(None), UNMEASURED);
-    }
-
-    #[test]
-    fn rows_cost_at_most_half_of_what_is_earned() {
-        // A row costs a hundredth of a pass.
-        let cost = CostCurve::new(vec![(1, 1.0), (101, 2.0)]).unwrap();
-        let shape = LookaheadShape::new(7, 5, 7).unwrap();
-        assert_eq!(shape.paying(&cost, 2.0), shape, "55 nodes cost 0.55");
-        let less = LookaheadShape::new(3, 5, 3).unwrap();
-        assert_eq!(shape.paying(&cost, 0.5), less, "23 nodes cost 0.23");
-        assert_eq!(shape.paying(&cost, 0.0), LookaheadShape::new(1, 5, 1).unwrap());
-        let pool = LookaheadShape::new(0, 5, 7).unwrap();
-        assert_eq!(pool.paying(&cost, 0.0), LookaheadShape::new(0, 5, 1).unwrap());
     }
 
     #[test]

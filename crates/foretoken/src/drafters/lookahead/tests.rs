@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use foretoken_core::{DraftTree, Noise, Role, Rule, Sampler, SamplingParams};
 
 use super::*;
+use crate::CostCurve;
 use crate::drafters::Room;
 use crate::drafters::verifying::{sure_of, verify};
 
@@ -278,7 +279,7 @@ fn full_window() -> (Window, DraftTask, Scatter) {
 fn pass(window: &mut Window, task: &mut DraftTask, room: Room, unreadable: Option<TokenId>) {
     let root = *task.text.last().unwrap();
     let mut builder = TreeBuilder::new(root);
-    window.place(root, (3, room), &mut builder);
+    window.place(root, LookaheadShape::new(3, 3, 1).unwrap(), room, &mut builder);
     builder.freeze(&mut task.tree);
     verify(task, |text| match text.last() {
         Some(&last) if unreadable == Some(last) => vec![f32::NAN; 99],
@@ -339,14 +340,15 @@ fn a_window_that_was_not_sent_stays_as_it_is() {
 fn a_shape_follows_what_its_guesses_earn() {
     let whole = LookaheadShape::new(7, 5, 7).unwrap();
     let mut drafter = Lookahead::new(whole, &[]);
-    drafter.cost = CostCurve::new(vec![(1, 1.0), (101, 2.0)]);
+    let cost = CostCurve::new(vec![(1, 1.0), (101, 2.0)]).unwrap();
+    drafter.ladder = Some(Ladder::new(whole, &cost));
     drafter.begin(SequenceKey(1), &[0]);
     let mut task = task(&[0], &SamplingParams::default());
     // A text that never repeats, then one that does nothing else.
     let new = |last: TokenId| last + 1;
     let known = |last: TokenId| (last + 1) % 9;
     for (next, shape) in [
-        (&new as &dyn Fn(TokenId) -> TokenId, LookaheadShape::new(1, 5, 1).unwrap()),
+        (&new as &dyn Fn(TokenId) -> TokenId, LookaheadShape::new(1, 3, 1).unwrap()),
         (&known, whole),
     ] {
         for _ in 0..250 {
@@ -355,5 +357,29 @@ fn a_shape_follows_what_its_guesses_earn() {
             drafter.observe(std::slice::from_ref(&task));
         }
         assert_eq!(drafter.sequences[&SequenceKey(1)].shape, shape);
+    }
+}
+
+#[test]
+fn a_window_follows_the_length_of_its_ngrams_down_and_up() {
+    let whole = LookaheadShape::new(4, 6, 2).unwrap();
+    let mut drafter = Lookahead::new(whole, &[]);
+    drafter.begin(SequenceKey(1), &[0, 17, 5, 88]);
+    let mut task = task(&[0, 17, 5, 88], &SamplingParams::default());
+    for ngram in [6, 3, 5, 4, 2, 6] {
+        for _ in 0..12 {
+            drafter.sequences.get_mut(&SequenceKey(1)).unwrap().shape.ngram = ngram;
+            propose(&mut drafter, &mut task);
+            verify(&mut task, |text| sure_of((*text.last().unwrap() + 1) % 100, 100));
+            drafter.observe(std::slice::from_ref(&task));
+        }
+        let rows = drafter.sequences[&SequenceKey(1)].window.rows();
+        assert_eq!(rows.len(), ngram - 1);
+        assert!(rows.iter().all(|row| row.len() >= 4), "{rows:?}");
+        for (above, below) in rows.iter().skip(1).zip(rows.iter().skip(2)) {
+            for (above, below) in above.iter().zip(below).take(4) {
+                assert_eq!(*below, (above + 1) % 100, "{rows:?}");
+            }
+        }
     }
 }

@@ -15,24 +15,28 @@ use crate::drafters::{DraftTask, Room};
 
 #[derive(Debug)]
 pub(super) struct Window {
-    shape: LookaheadShape,
+    /// The shape at its largest.
+    whole: LookaheadShape,
+    /// Tokens of the n-grams that are made at present.
+    ngram: usize,
     /// All of one length: while the window grows, a token per column and row that is still to come.
     rows: Vec<Vec<TokenId>>,
     /// By column, what follows it; none where it was not computed.
     next: Vec<Option<TokenId>>,
-    ngram: Vec<TokenId>,
+    column: Vec<TokenId>,
 }
 
 impl Window {
-    pub(super) fn new(shape: LookaheadShape) -> Self {
-        Self { shape, rows: Vec::new(), next: Vec::new(), ngram: Vec::new() }
+    pub(super) fn new(whole: LookaheadShape) -> Self {
+        let (rows, next, column) = (Vec::new(), Vec::new(), Vec::new());
+        Self { whole, ngram: whole.ngram, rows, next, column }
     }
 
     /// Begins with the stem alone, of random tokens of the text.
     pub(super) fn restart(&mut self, text: &[TokenId], scatter: &mut Scatter) {
         self.rows.clear();
-        let (Some(&root), 1..) = (text.last(), self.shape.window) else { return };
-        let random = (3..self.shape.window + self.shape.ngram).map(|_| scatter.draw(text));
+        let (Some(&root), 1..) = (text.last(), self.whole.window) else { return };
+        let random = (3..self.whole.window + self.whole.ngram).map(|_| scatter.draw(text));
         self.rows.push(std::iter::once(root).chain(random).collect());
     }
 
@@ -42,19 +46,23 @@ impl Window {
         &self.rows
     }
 
-    /// Adds whole columns to a draft as long as there is room, of a full window the first `most`.
+    /// Adds whole columns to a draft as long as there is room, of a full window as many as a shape has. Rows
+    /// that its n-grams are too short for are dropped.
     pub(super) fn place(
         &mut self,
         root: TokenId,
-        (most, room): (usize, Room),
+        shape: LookaheadShape,
+        room: Room,
         builder: &mut TreeBuilder,
     ) {
+        self.ngram = shape.ngram;
+        self.rows.truncate(shape.ngram - 1);
         let Some((stem, branches)) = self.rows.split_first_mut() else { return };
         // The root was not known when the row was predicted.
         stem[0] = root;
-        let growth = self.shape.ngram - 2 - branches.len();
+        let growth = shape.ngram - 2 - branches.len();
         let mut above = BuildId::ROOT;
-        for (column, &first) in stem.iter().take(most + growth).enumerate() {
+        for (column, &first) in stem.iter().take(shape.window + growth).enumerate() {
             let new = branches.len() + usize::from(column > 0);
             let fits = builder.len() - 1 + new <= room.nodes;
             if !fits || column + branches.len() > room.depth {
@@ -87,7 +95,7 @@ impl Window {
         if self.next.iter().all(Option::is_none) {
             return;
         }
-        let Self { shape, rows, next, ngram } = self;
+        let Self { whole, ngram, rows, next, column: tokens } = self;
         let mut newest = |next: &[Option<TokenId>], row: &mut Vec<TokenId>| {
             row.clear();
             row.extend(next.iter().map(|next| {
@@ -95,20 +103,25 @@ impl Window {
                     .unwrap_or_else(|| scatter.draw(&task.text))
             }));
         };
-        if rows.len() < shape.ngram - 1 {
+        if rows.len() < *ngram - 1 {
             let mut row = Vec::new();
             newest(&next[1..], &mut row);
             for row in rows.iter_mut() {
                 row.remove(0);
             }
             rows.push(row);
+            // One that grows again has no column to spare.
+            for row in rows.iter_mut() {
+                let wanting = whole.window.saturating_sub(row.len());
+                row.extend((0..wanting).map(|_| scatter.draw(&task.text)));
+            }
             return;
         }
         for (column, last) in next.iter().enumerate() {
-            ngram.clear();
-            ngram.extend(rows.iter().map(|row| row[column]).chain(*last));
+            tokens.clear();
+            tokens.extend(rows.iter().map(|row| row[column]).chain(*last));
             if last.is_some() {
-                pool.insert(ngram);
+                pool.insert(tokens);
             }
         }
         rows.rotate_left(1);

@@ -20,6 +20,7 @@ use self::bridge::Rows;
 use self::growth::Growth;
 use self::nested::Nested;
 use super::confidence::Confidence;
+use super::places::shared_prefix;
 use super::{
     Built, Ceilings, DraftModel, DraftTask, Drafter, DrafterInfo, MedusaTrees, Needs, Parts, Room,
     SequenceKey, Sight,
@@ -117,7 +118,7 @@ impl State {
         };
         let unchanged = self.translation.as_ref().map_or(usize::MAX, Translation::unchanged);
         let from = self.verified.min(self.fed.len()).min(known.len()).min(unchanged);
-        let agree = self.fed[from..].iter().zip(&known[from..]).take_while(|(a, b)| a == b).count();
+        let agree = shared_prefix(&self.fed[from..], &known[from..]);
         self.fed.truncate(from + agree);
         self.verified = self.fed.len();
         debug_assert!(

@@ -13,7 +13,8 @@ use std::collections::HashMap;
 
 use foretoken_core::{BuildId, TokenId, TreeBuilder};
 
-use self::reader::{Place, Reader};
+use self::reader::{Reader, is_sure};
+use super::places::Place;
 use super::{Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, SequenceKey, Sight};
 
 pub(super) const INFO: DrafterInfo = DrafterInfo {
@@ -75,7 +76,7 @@ impl Prediction {
             branch.depth < task.room.depth && branch.place.next < task.prediction.len()
         };
         // Where there is no doubt about the place, whatever is asked of a node one is sent.
-        let least = usize::from(places[0].is_sure());
+        let least = usize::from(is_sure(places[0]));
         builder.reset(task.tree.token(0));
         while builder.len() <= ceilings.nodes.min(task.room.nodes) {
             let wanted = |branch: &Branch| {

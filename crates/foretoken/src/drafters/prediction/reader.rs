@@ -8,6 +8,7 @@ use foretoken_core::TokenId;
 
 use super::grams::Grams;
 use super::trust::Trust;
+use crate::drafters::places::Place;
 
 /// Agreeing tokens that leave no doubt about a place.
 const SURE: usize = 8;
@@ -18,28 +19,17 @@ const SIDE: usize = 4;
 /// What an agreeing token is worth against the logarithm of the way to its place.
 const WORTH: f64 = 3.0;
 
-/// A place in a prediction at which the text may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Index of the token that is expected next.
-    pub(super) next: usize,
-    /// How many tokens before it agree with the end of the text.
-    pub(super) agreeing: usize,
+/// Whether the text is there beyond doubt.
+pub(super) fn is_sure(place: Place) -> bool {
+    place.agreeing >= SURE
 }
 
-impl Place {
-    /// Whether the text is there beyond doubt.
-    pub(super) fn is_sure(self) -> bool {
-        self.agreeing >= SURE
-    }
-
-    /// How likely the text is there, as a score: its agreement against the way from `home`.
-    fn merit(self, home: usize) -> f64 {
-        let way = (1.0 + self.next.abs_diff(home) as f64).ln();
-        // Texts seldom go back.
-        let back = f64::from(u8::from(self.next < home));
-        WORTH * self.agreeing as f64 - way - back
-    }
+/// How likely the text is there, as a score: its agreement against the way from `home`.
+fn merit(place: Place, home: usize) -> f64 {
+    let way = (1.0 + place.next.abs_diff(home) as f64).ln();
+    // Texts seldom go back.
+    let back = f64::from(u8::from(place.next < home));
+    WORTH * place.agreeing as f64 - way - back
 }
 
 /// A text and its place in its prediction.
@@ -85,7 +75,7 @@ impl Reader {
                 self.at.agreeing = 0;
                 expecting = false;
             }
-            if self.at.is_sure() {
+            if is_sure(self.at) {
                 self.home = self.at.next;
             }
         }
@@ -100,24 +90,23 @@ impl Reader {
         found: &mut Vec<Place>,
     ) {
         found.clear();
-        if self.at.is_sure() {
+        if is_sure(self.at) {
             found.push(self.at);
             return;
         }
         let ones = self.ones.near(prediction, text, self.home, SIDE);
         let threes = self.threes.near(prediction, text, self.home, SIDE);
         for next in ones.chain(threes) {
-            let pairs = prediction[..next].iter().rev().zip(text.iter().rev()).take(LONGEST);
-            let agreeing = pairs.take_while(|(a, b)| a == b).count();
-            if agreeing > 0 {
-                add(found, Place { next, agreeing });
+            let place = Place::before(prediction, next, text, LONGEST);
+            if place.agreeing > 0 {
+                add(found, place);
             }
         }
         // Tokens may have been put in before the place, or one in place of another.
         add(found, self.at);
         add(found, Place { next: self.at.next + 1, agreeing: 0 });
         let home = self.home;
-        found.sort_by(|a, b| b.merit(home).total_cmp(&a.merit(home)));
+        found.sort_by(|a, b| merit(*b, home).total_cmp(&merit(*a, home)));
         self.at = found[0];
     }
 }

@@ -7,14 +7,14 @@ const WIDE: Room = Room { nodes: 99, depth: 99 };
 
 /// A sequence behind a prompt of one token, and what was proposed last.
 struct Text {
-    drafter: Box<dyn Drafter>,
+    drafter: Prediction,
     tasks: [DraftTask; 1],
 }
 
 impl Text {
     fn new(prediction: &[TokenId], min_probability: f64) -> Self {
         let ceilings = Ceilings { nodes: 32, width: 1, min_probability };
-        let mut drafter: Box<dyn Drafter> = Box::new(Prediction::new(ceilings));
+        let mut drafter = Prediction::new(ceilings);
         let sampler =
             Sampler::new(SamplingParams::default(), Noise { seed: 0, choice: 0 }, 100).unwrap();
         let task = DraftTask::new(SequenceKey(1), vec![99], sampler, Rule::default());
@@ -108,6 +108,7 @@ fn without_a_prediction_nothing_is_proposed_and_nothing_kept() {
     assert!(text.propose().is_empty());
     text.write(&[1, 2, 3]);
     assert!(text.propose().is_empty());
+    assert!(text.drafter.readers.is_empty());
 }
 
 #[test]
@@ -215,5 +216,7 @@ fn a_request_that_begins_anew_has_its_own_prediction() {
     task.prediction = fresh(50, 20);
     text.drafter.begin(task.key, &task.text);
     assert_eq!(text.branches()[0][0], 50);
+    assert_eq!(text.drafter.readers.len(), 1);
     text.drafter.end(SequenceKey(1));
+    assert!(text.drafter.readers.is_empty());
 }

@@ -243,10 +243,7 @@ mod tests {
     /// The most tokens that the end of `newest` shares with what ends before some earlier token, by
     /// looking everywhere.
     fn longest_agreement(tokens: &[TokenId], newest: usize) -> usize {
-        let agreeing = |next: usize| {
-            let pairs = tokens[..next].iter().rev().zip(tokens.iter().rev().take(newest));
-            pairs.take_while(|(a, b)| a == b).count()
-        };
+        let agreeing = |next: usize| Place::before(tokens, next, tokens, newest).agreeing;
         (0..tokens.len()).map(agreeing).max().unwrap_or(0).min(LONGEST)
     }
 

@@ -15,7 +15,7 @@ use automaton::{Automaton, LONGEST};
 use foretoken_core::{TokenId, TreeBuilder};
 use foretoken_model::CorpusIndex;
 
-use super::places::{Merger, Place};
+use super::places::{Merger, Place, shared_prefix};
 use super::{
     Built, Ceilings, DraftTask, Drafter, DrafterInfo, Needs, Parts, Room, SequenceKey, Sight,
 };
@@ -67,7 +67,7 @@ impl Store {
     /// Goes on with a text: the present one, or one that parts from it, of which only the history of
     /// the parting is taken in again.
     fn resume(&mut self, prompt: &[TokenId]) {
-        let shared = self.text.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        let shared = shared_prefix(&self.text, prompt);
         if shared < self.text.len() {
             self.automaton.begin_text();
             self.text.truncate(shared.saturating_sub(LONGEST));
