@@ -21,6 +21,18 @@ pub struct Choices {
 }
 
 impl Choices {
+    /// What a drafter without an engine is shown: of each node in preorder, the best token behind it and the
+    /// likeliest ones.
+    pub fn new<'a>(nodes: impl IntoIterator<Item = (Option<TokenId>, &'a [TokenId])>) -> Self {
+        let mut choices = Self::default();
+        for (chosen, likeliest) in nodes {
+            choices.chosen.push(chosen);
+            choices.likeliest.extend_from_slice(likeliest);
+            choices.ends.push(choices.likeliest.len());
+        }
+        choices
+    }
+
     /// The best token behind a node, as drafts are ranked: at the node's position and behind its own path.
     /// None where nothing was drafted or can be drawn.
     pub fn get(&self, node: NodeId) -> Option<TokenId> {
@@ -111,6 +123,14 @@ mod tests {
             |text| if text.len() == unreadable { vec![f32::NAN; 4] } else { ROW.to_vec() },
         );
         [0, 1, 2, 3].map(|node| task.choices.get(node))
+    }
+
+    #[test]
+    fn what_is_shown_by_hand_is_found_by_node() {
+        let choices = Choices::new([(Some(4), &[4, 5][..]), (None, &[]), (Some(6), &[6])]);
+        assert_eq!([0, 1, 2, 3].map(|node| choices.get(node)), [Some(4), None, Some(6), None]);
+        let likeliest = [0, 1, 2, 3].map(|node| choices.likeliest(node));
+        assert_eq!(likeliest, [&[4, 5][..], &[], &[6], &[]]);
     }
 
     #[test]
