@@ -43,8 +43,8 @@ pub struct Union {
 struct Source {
     /// First entry of its nodes in `places`.
     start: usize,
-    /// How far it has got in its order, if it is taken in order.
-    cursor: Option<usize>,
+    /// The newest node that is offered, at first the root, if it is taken in order.
+    offered: Option<NodeId>,
 }
 
 /// What became of a node.
@@ -120,7 +120,7 @@ impl Union {
             && let Some(offer) = self.offers.pop()
         {
             self.take(trees, offer, limit)?;
-            self.offer_next(trees, offer.tree);
+            self.offer_in_order(trees);
         }
         self.builder.freeze(out);
         Ok(())
@@ -140,9 +140,9 @@ impl Union {
         self.places.clear();
         for tree in trees {
             let sampled = |node| matches!(tree.proposal(node), Proposal::Sampled(_));
-            let cursor = (0..tree.len()).any(sampled).then_some(0);
+            let offered = (0..tree.len()).any(sampled).then_some(0);
             let start = self.places.len();
-            self.sources.push(Source { start, cursor });
+            self.sources.push(Source { start, offered });
             self.places.resize(start + tree.len(), Place { id: None, value: 0.0, turn: 0 });
             for (turn, node) in tree.order().enumerate() {
                 self.places[start + node].turn = turn;
@@ -151,9 +151,7 @@ impl Union {
         // How many are offered at once depends on more than the trees' sizes.
         self.offers.reserve(self.places.len());
         self.settle(trees, (0, 0), BuildId::ROOT, 1.0);
-        for tree in 0..trees.len() {
-            self.offer_next(trees, tree);
-        }
+        self.offer_in_order(trees);
     }
 
     /// Adds what was offered, unless another tree has brought it already.
@@ -190,10 +188,10 @@ impl Union {
     ) {
         for (index, tree) in trees.iter().enumerate() {
             let Some(same) = twin(&trees[of], tree, node) else { continue };
-            let Source { start, cursor } = self.sources[index];
+            let Source { start, offered } = self.sources[index];
             let place = &mut self.places[start + same];
             (place.id, place.value) = (Some(id), value);
-            if cursor.is_none() {
+            if offered.is_none() {
                 for child in tree.children(same) {
                     self.offer(trees, index, child);
                 }
@@ -201,14 +199,20 @@ impl Union {
         }
     }
 
-    /// Offers the next node of a tree that is taken in order.
-    fn offer_next(&mut self, trees: &[DraftTree], tree: usize) {
-        let Source { start, cursor: Some(cursor) } = self.sources[tree] else { return };
-        let mut left = trees[tree].order().enumerate().skip(cursor);
-        let next = left.find(|&(_, node)| self.places[start + node].id.is_none());
-        if let Some((turn, node)) = next {
-            self.sources[tree].cursor = Some(turn + 1);
-            self.offer(trees, tree, node);
+    /// Offers the next node of every tree that is taken in order and waits for none, whoever brought the
+    /// one before.
+    fn offer_in_order(&mut self, trees: &[DraftTree]) {
+        for (index, tree) in trees.iter().enumerate() {
+            let Source { start, offered: Some(newest) } = self.sources[index] else { continue };
+            let is_waiting = |node: NodeId| self.places[start + node].id.is_none();
+            if is_waiting(newest) {
+                continue;
+            }
+            let mut later = tree.order().skip(self.places[start + newest].turn + 1);
+            if let Some(node) = later.find(|&node| is_waiting(node)) {
+                self.sources[index].offered = Some(node);
+                self.offer(trees, index, node);
+            }
         }
     }
 
