@@ -103,7 +103,7 @@ impl Default for Union {
 impl Union {
     /// Writes the union of `trees` over `out`: at most `budget` nodes besides the root, and at most
     /// [`MAX_NODES`] with it. All trees must have the same root token. A node without an estimate counts
-    /// as certain; the nodes of the union have none.
+    /// as certain. Nodes of the union have none but what q says of those that stay drawn.
     pub fn merge(
         &mut self,
         trees: &[DraftTree],
@@ -248,8 +248,7 @@ fn role(trees: &[DraftTree], of: usize, node: NodeId) -> Role {
 /// of any role, below the same text as its parent.
 fn sampled_alone(trees: &[DraftTree], of: usize, node: NodeId) -> Option<&[(TokenId, f64)]> {
     let tree = &trees[of];
-    let parent = tree.parent(node).filter(|_| tree.role(node) == Role::Candidate)?;
-    let Proposal::Sampled(q) = tree.proposal(parent) else { return None };
+    let (q, parent) = (tree.drawn_from(node)?, tree.parent(node)?);
     let is_shared = trees.iter().enumerate().any(|(index, other)| {
         let has_children = |same| other.children(same).next().is_some();
         index != of && twin(tree, other, parent).is_some_and(has_children)

@@ -132,9 +132,7 @@ impl TreeBuilder {
         }
         let first = self.nodes.len() as u32;
         for &token in drawn {
-            let id = self.add(parent.0, token, Role::Candidate);
-            let q = probability(&self.weights[span.range()], token);
-            self.nodes[id.0 as usize].estimate = Some(q as f32);
+            self.add(parent.0, token, Role::Candidate);
         }
         if !drawn.is_empty() {
             self.nodes[parent.0 as usize].span = span;

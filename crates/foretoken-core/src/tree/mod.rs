@@ -216,10 +216,18 @@ impl DraftTree {
         self.roles[node]
     }
 
-    /// The drafter's estimate, from 0 to 1, that a node is accepted if its parent is; none where it gave
-    /// none.
+    /// The drafter's estimate, from 0 to 1, that a node is accepted if its parent is: of a drawn node what q
+    /// says, unless it was replaced; none where the drafter gave none.
     pub fn estimate(&self, node: NodeId) -> Option<f32> {
-        self.estimates[node]
+        let drawn = || Some(probability(self.drawn_from(node)?, self.token(node)) as f32);
+        self.estimates[node].or_else(drawn)
+    }
+
+    /// The distribution that a node was drawn from.
+    pub(crate) fn drawn_from(&self, node: NodeId) -> Option<&[(TokenId, f64)]> {
+        let parent = self.parent(node).filter(|_| self.role(node) == Role::Candidate)?;
+        let Proposal::Sampled(q) = self.proposal(parent) else { return None };
+        Some(q)
     }
 
     /// Replaces the estimate of a node.
