@@ -232,7 +232,7 @@ impl Union {
 
 /// What a node counts as.
 fn estimate(tree: &DraftTree, node: NodeId) -> f32 {
-    tree.estimate(node).map_or(1.0, |estimate| estimate.clamp(0.0, 1.0))
+    tree.estimate(node).unwrap_or(1.0)
 }
 
 /// A candidate where any tree proposes the text of a node as one: a candidate is never below a probe, so

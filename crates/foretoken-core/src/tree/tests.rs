@@ -228,6 +228,29 @@ fn what_was_drawn_is_estimated_by_its_distribution() {
 }
 
 #[test]
+fn estimates_are_bounded() {
+    let (mut builder, mut tree) = (TreeBuilder::new(0), DraftTree::single(0));
+    for (estimate, kept) in [
+        (f32::NAN, 0.0),
+        (f32::NEG_INFINITY, 0.0),
+        (-0.1, 0.0),
+        (0.3, 0.3),
+        (1.1, 1.0),
+        (f32::INFINITY, 1.0),
+    ] {
+        builder.reset(0);
+        builder.propose(BuildId::ROOT, 1, estimate).unwrap();
+        builder.freeze(&mut tree);
+        assert_eq!(tree.estimate(1), Some(kept), "{estimate} proposed");
+        builder.propose(BuildId::ROOT, 1, 0.2).unwrap();
+        builder.freeze(&mut tree);
+        assert_eq!(tree.estimate(1), Some(kept.max(0.2)), "{estimate} and 0.2 proposed");
+        tree.set_estimate(1, estimate);
+        assert_eq!(tree.estimate(1), Some(kept), "{estimate} set");
+    }
+}
+
+#[test]
 fn what_was_not_drawn_without_replacement_is_refused() {
     let mut builder = TreeBuilder::new(0);
     let refused = |builder: &mut TreeBuilder, parent, drawn: &[TokenId]| {

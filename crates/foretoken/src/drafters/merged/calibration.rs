@@ -63,7 +63,7 @@ impl Calibration {
             let Count { right, expected } = self.counts[belief.sort];
             let weight = if belief.sort < BUCKETS { BELIEF } else { GUESS };
             let ratio = (weight + right) / (weight + expected);
-            tree.set_estimate(node, (belief.estimate * ratio).min(1.0));
+            tree.set_estimate(node, belief.estimate * ratio);
         }
     }
 
