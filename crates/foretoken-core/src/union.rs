@@ -238,10 +238,15 @@ fn estimate(tree: &DraftTree, node: NodeId) -> f32 {
 /// A candidate where any tree proposes the text of a node as one: a candidate is never below a probe, so
 /// all above it are candidates too.
 fn role(trees: &[DraftTree], of: usize, node: NodeId) -> Role {
+    let tree = &trees[of];
     let is_candidate = |other: &DraftTree| {
-        twin(&trees[of], other, node).is_some_and(|same| other.role(same) == Role::Candidate)
+        twin(tree, other, node).is_some_and(|same| other.role(same) == Role::Candidate)
     };
-    if trees.iter().any(is_candidate) { Role::Candidate } else { Role::Probe }
+    if tree.role(node) == Role::Candidate || trees.iter().any(is_candidate) {
+        Role::Candidate
+    } else {
+        Role::Probe
+    }
 }
 
 /// The distribution that a candidate was drawn from, where no other tree than the `of`-th has children,
@@ -260,7 +265,7 @@ fn sampled_alone(trees: &[DraftTree], of: usize, node: NodeId) -> Option<&[(Toke
 fn twin(tree: &DraftTree, other: &DraftTree, node: NodeId) -> Option<NodeId> {
     let Some(parent) = tree.parent(node) else { return Some(0) };
     let above = twin(tree, other, parent)?;
-    other.children(above).find(|&child| other.token(child) == tree.token(node))
+    other.child_with_token(above, tree.token(node))
 }
 
 #[cfg(test)]
