@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 
 use foretoken::{
-    AddSpecial, Completion, DRAFTERS, EndOfText, Engine, EngineOptions, Event, MedusaSource,
-    ModelSource, ParseSpecial, Request, TokenId, WeightFormat,
+    AddSpecial, Completion, DRAFTERS, EndOfText, Engine, EngineOptions, Event, ParseSpecial,
+    Request, TokenId, WeightFormat,
 };
 
-use crate::models::{demo, demo_draft, root};
+use crate::models::{demo, demo_draft, demo_heads};
 use crate::runs::accepted_lengths;
 
 /// Tokens written behind each prompt.
@@ -80,9 +80,7 @@ fn engine(format: WeightFormat, drafter: &str) -> Engine {
     drafter.clone_into(&mut options.drafter);
     options.format = Some(format);
     options.draft_model = Some(demo_draft());
-    options.medusa.heads = Some(MedusaSource::Folder(ModelSource::Folder(
-        root().join("models/foretoken-demo-medusa"),
-    )));
+    options.medusa.heads = Some(demo_heads());
     options.max_sequences = 4;
     options.threads = Some(NonZeroUsize::MIN);
     Engine::new(options).unwrap()

@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use foretoken::drafters::{DraftTask, Drafter, Merged, Room, SequenceKey, Sight};
 use foretoken::{
-    AddSpecial, DRAFTERS, EndOfText, Engine, EngineOptions, MedusaSource, ModelSource,
-    ParseSpecial, Request, Rule, SamplingParams, TokenId, loop_free_len,
+    AddSpecial, DRAFTERS, EndOfText, Engine, EngineOptions, ParseSpecial, Request, Rule,
+    SamplingParams, TokenId, loop_free_len,
 };
 use foretoken_core::{
     Accepted, BuildId, DraftTree, Noise, Role, Sampler, TreeBuilder, Union, follow,
 };
 
-use crate::models::{demo, demo_draft, root};
+use crate::models::{demo, demo_draft, demo_heads};
 
 /// Nodes that are sent while a text is written down: all that is proposed.
 const ALL: usize = 300;
@@ -78,9 +78,7 @@ pub(crate) fn record(
         let mut options = EngineOptions::new(demo());
         drafters.clone_into(&mut options.drafter);
         options.draft_model = Some(demo_draft());
-        options.medusa.heads = Some(MedusaSource::Folder(ModelSource::Folder(
-            root().join("models/foretoken-demo-medusa"),
-        )));
+        options.medusa.heads = Some(demo_heads());
         options.context = Some(1024);
         options
     };
