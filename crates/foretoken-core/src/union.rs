@@ -17,7 +17,7 @@ use crate::{
 /// candidates that are likelier come first; what is hardly ever right leaves its rows to those who learn
 /// from them.
 ///
-/// Windows of `lookahead` make its steps longer by 0.005 to 0.02 tokens per probe (`docs/lookahead.md`).
+/// Windows of `lookahead` make its steps longer by 0.003 to 0.02 tokens per probe (`docs/lookahead.md`).
 const PROBE: f32 = 0.01;
 
 /// Merges draft trees; reused, it allocates nothing once it has seen its largest input.
