@@ -17,7 +17,7 @@ use crate::{
 /// candidates that are likelier come first; what is hardly ever right leaves its rows to those who learn
 /// from them.
 ///
-/// Windows of `lookahead` make its steps longer by 0.005 to 0.02 tokens per probe (`docs/lookahead.md`).
+/// Windows of `lookahead` make its steps longer by 0.003 to 0.02 tokens per probe (`docs/lookahead.md`).
 const PROBE: f32 = 0.01;
 
 /// Merges draft trees; reused, it allocates nothing once it has seen its largest input.
@@ -43,8 +43,8 @@ pub struct Union {
 struct Source {
     /// First entry of its nodes in `places`.
     start: usize,
-    /// How far it has got in its order, if it is taken in order.
-    cursor: Option<usize>,
+    /// The newest node that is offered, at first the root, if it is taken in order.
+    offered: Option<NodeId>,
 }
 
 /// What became of a node.
@@ -103,7 +103,7 @@ impl Default for Union {
 impl Union {
     /// Writes the union of `trees` over `out`: at most `budget` nodes besides the root, and at most
     /// [`MAX_NODES`] with it. All trees must have the same root token. A node without an estimate counts
-    /// as certain; the nodes of the union have none.
+    /// as certain. Nodes of the union have none but what q says of those that stay drawn.
     pub fn merge(
         &mut self,
         trees: &[DraftTree],
@@ -120,7 +120,7 @@ impl Union {
             && let Some(offer) = self.offers.pop()
         {
             self.take(trees, offer, limit)?;
-            self.offer_next(trees, offer.tree);
+            self.offer_in_order(trees);
         }
         self.builder.freeze(out);
         Ok(())
@@ -140,9 +140,9 @@ impl Union {
         self.places.clear();
         for tree in trees {
             let sampled = |node| matches!(tree.proposal(node), Proposal::Sampled(_));
-            let cursor = (0..tree.len()).any(sampled).then_some(0);
+            let offered = (0..tree.len()).any(sampled).then_some(0);
             let start = self.places.len();
-            self.sources.push(Source { start, cursor });
+            self.sources.push(Source { start, offered });
             self.places.resize(start + tree.len(), Place { id: None, value: 0.0, turn: 0 });
             for (turn, node) in tree.order().enumerate() {
                 self.places[start + node].turn = turn;
@@ -151,9 +151,7 @@ impl Union {
         // How many are offered at once depends on more than the trees' sizes.
         self.offers.reserve(self.places.len());
         self.settle(trees, (0, 0), BuildId::ROOT, 1.0);
-        for tree in 0..trees.len() {
-            self.offer_next(trees, tree);
-        }
+        self.offer_in_order(trees);
     }
 
     /// Adds what was offered, unless another tree has brought it already.
@@ -190,10 +188,10 @@ impl Union {
     ) {
         for (index, tree) in trees.iter().enumerate() {
             let Some(same) = twin(&trees[of], tree, node) else { continue };
-            let Source { start, cursor } = self.sources[index];
+            let Source { start, offered } = self.sources[index];
             let place = &mut self.places[start + same];
             (place.id, place.value) = (Some(id), value);
-            if cursor.is_none() {
+            if offered.is_none() {
                 for child in tree.children(same) {
                     self.offer(trees, index, child);
                 }
@@ -201,14 +199,20 @@ impl Union {
         }
     }
 
-    /// Offers the next node of a tree that is taken in order.
-    fn offer_next(&mut self, trees: &[DraftTree], tree: usize) {
-        let Source { start, cursor: Some(cursor) } = self.sources[tree] else { return };
-        let mut left = trees[tree].order().enumerate().skip(cursor);
-        let next = left.find(|&(_, node)| self.places[start + node].id.is_none());
-        if let Some((turn, node)) = next {
-            self.sources[tree].cursor = Some(turn + 1);
-            self.offer(trees, tree, node);
+    /// Offers the next node of every tree that is taken in order and waits for none, whoever brought the
+    /// one before.
+    fn offer_in_order(&mut self, trees: &[DraftTree]) {
+        for (index, tree) in trees.iter().enumerate() {
+            let Source { start, offered: Some(newest) } = self.sources[index] else { continue };
+            let is_waiting = |node: NodeId| self.places[start + node].id.is_none();
+            if is_waiting(newest) {
+                continue;
+            }
+            let mut later = tree.order().skip(self.places[start + newest].turn + 1);
+            if let Some(node) = later.find(|&node| is_waiting(node)) {
+                self.sources[index].offered = Some(node);
+                self.offer(trees, index, node);
+            }
         }
     }
 
@@ -228,24 +232,28 @@ impl Union {
 
 /// What a node counts as.
 fn estimate(tree: &DraftTree, node: NodeId) -> f32 {
-    tree.estimate(node).map_or(1.0, |estimate| estimate.clamp(0.0, 1.0))
+    tree.estimate(node).unwrap_or(1.0)
 }
 
 /// A candidate where any tree proposes the text of a node as one: a candidate is never below a probe, so
 /// all above it are candidates too.
 fn role(trees: &[DraftTree], of: usize, node: NodeId) -> Role {
+    let tree = &trees[of];
     let is_candidate = |other: &DraftTree| {
-        twin(&trees[of], other, node).is_some_and(|same| other.role(same) == Role::Candidate)
+        twin(tree, other, node).is_some_and(|same| other.role(same) == Role::Candidate)
     };
-    if trees.iter().any(is_candidate) { Role::Candidate } else { Role::Probe }
+    if tree.role(node) == Role::Candidate || trees.iter().any(is_candidate) {
+        Role::Candidate
+    } else {
+        Role::Probe
+    }
 }
 
 /// The distribution that a candidate was drawn from, where no other tree than the `of`-th has children,
 /// of any role, below the same text as its parent.
 fn sampled_alone(trees: &[DraftTree], of: usize, node: NodeId) -> Option<&[(TokenId, f64)]> {
     let tree = &trees[of];
-    let parent = tree.parent(node).filter(|_| tree.role(node) == Role::Candidate)?;
-    let Proposal::Sampled(q) = tree.proposal(parent) else { return None };
+    let (q, parent) = (tree.drawn_from(node)?, tree.parent(node)?);
     let is_shared = trees.iter().enumerate().any(|(index, other)| {
         let has_children = |same| other.children(same).next().is_some();
         index != of && twin(tree, other, parent).is_some_and(has_children)
@@ -257,7 +265,7 @@ fn sampled_alone(trees: &[DraftTree], of: usize, node: NodeId) -> Option<&[(Toke
 fn twin(tree: &DraftTree, other: &DraftTree, node: NodeId) -> Option<NodeId> {
     let Some(parent) = tree.parent(node) else { return Some(0) };
     let above = twin(tree, other, parent)?;
-    other.children(above).find(|&child| other.token(child) == tree.token(node))
+    other.child_with_token(above, tree.token(node))
 }
 
 #[cfg(test)]

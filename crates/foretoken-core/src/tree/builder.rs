@@ -1,6 +1,6 @@
 //! Growing a tree in the order in which a drafter finds its nodes.
 
-use super::{DraftTree, MAX_NODES, NO_NODE, Role, Span, TreeError, probability};
+use super::{DraftTree, MAX_NODES, NO_NODE, Role, Span, TreeError, bounded, probability};
 use crate::{NodeId, TokenId};
 
 /// A node of the tree being built; [`TreeBuilder::node`] tells which node of the frozen tree it is.
@@ -96,7 +96,8 @@ impl TreeBuilder {
     /// accepted if its parent is.
     ///
     /// Estimates need a right order more than a right size: where drafts are merged they are calibrated by
-    /// what was accepted. A candidate pushed twice keeps the larger one.
+    /// what was accepted. One above 1 counts as 1, one that is no number as 0. A candidate pushed twice
+    /// keeps the larger one.
     pub fn propose(
         &mut self,
         parent: BuildId,
@@ -104,6 +105,7 @@ impl TreeBuilder {
         estimate: f32,
     ) -> Result<BuildId, TreeError> {
         let id = self.push(parent, token, Role::Candidate)?;
+        let estimate = bounded(estimate);
         let kept = &mut self.nodes[id.0 as usize].estimate;
         *kept = Some(kept.map_or(estimate, |other| other.max(estimate)));
         Ok(id)
@@ -132,9 +134,7 @@ impl TreeBuilder {
         }
         let first = self.nodes.len() as u32;
         for &token in drawn {
-            let id = self.add(parent.0, token, Role::Candidate);
-            let q = probability(&self.weights[span.range()], token);
-            self.nodes[id.0 as usize].estimate = Some(q as f32);
+            self.add(parent.0, token, Role::Candidate);
         }
         if !drawn.is_empty() {
             self.nodes[parent.0 as usize].span = span;

@@ -216,15 +216,23 @@ impl DraftTree {
         self.roles[node]
     }
 
-    /// The drafter's estimate, from 0 to 1, that a node is accepted if its parent is; none where it gave
-    /// none.
+    /// The drafter's estimate, from 0 to 1, that a node is accepted if its parent is: of a drawn node what q
+    /// says, unless it was replaced; none where the drafter gave none.
     pub fn estimate(&self, node: NodeId) -> Option<f32> {
-        self.estimates[node]
+        let drawn = || Some(bounded(probability(self.drawn_from(node)?, self.token(node)) as f32));
+        self.estimates[node].or_else(drawn)
     }
 
-    /// Replaces the estimate of a node.
+    /// The distribution that a node was drawn from.
+    pub(crate) fn drawn_from(&self, node: NodeId) -> Option<&[(TokenId, f64)]> {
+        let parent = self.parent(node).filter(|_| self.role(node) == Role::Candidate)?;
+        let Proposal::Sampled(q) = self.proposal(parent) else { return None };
+        Some(q)
+    }
+
+    /// Replaces the estimate of a node, within the bounds of [`TreeBuilder::propose`].
     pub fn set_estimate(&mut self, node: NodeId, estimate: f32) {
-        self.estimates[node] = Some(estimate);
+        self.estimates[node] = Some(bounded(estimate));
     }
 
     /// All tokens by node.
@@ -299,6 +307,11 @@ impl DraftTree {
     pub fn probes(&self) -> usize {
         self.len() - 1 - self.candidates()
     }
+}
+
+/// An estimate from 0 to 1: what is above is 1, what is below or no number is 0.
+fn bounded(estimate: f32) -> f32 {
+    if estimate > 0.0 { estimate.min(1.0) } else { 0.0 }
 }
 
 /// The probability of a token under weights that name it at most once.

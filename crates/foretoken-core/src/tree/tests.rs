@@ -212,6 +212,45 @@ fn another_candidate_makes_sampled_children_point_masses_even_when_it_repeats_on
 }
 
 #[test]
+fn what_was_drawn_is_estimated_by_its_distribution() {
+    let mut builder = TreeBuilder::new(0);
+    let _ = builder.push_sampled(BuildId::ROOT, Q, &[2, 3]).unwrap();
+    builder.push(BuildId::ROOT, 1, Role::Probe).unwrap();
+    let mut tree = DraftTree::single(0);
+    builder.freeze(&mut tree);
+    let estimates = |tree: &DraftTree| [0, 1, 2, 3].map(|node| tree.estimate(node));
+    assert_eq!(estimates(&tree), [None, Some(0.2), Some(0.5), None]);
+    tree.set_estimate(2, 0.9);
+    assert_eq!(estimates(&tree), [None, Some(0.2), Some(0.9), None]);
+    builder.propose(BuildId::ROOT, 7, 0.4).unwrap();
+    builder.freeze(&mut tree);
+    assert_eq!(estimates(&tree), [None; 4], "nothing counts as drawn beside a point mass");
+}
+
+#[test]
+fn estimates_are_bounded() {
+    let (mut builder, mut tree) = (TreeBuilder::new(0), DraftTree::single(0));
+    for (estimate, kept) in [
+        (f32::NAN, 0.0),
+        (f32::NEG_INFINITY, 0.0),
+        (-0.1, 0.0),
+        (0.3, 0.3),
+        (1.1, 1.0),
+        (f32::INFINITY, 1.0),
+    ] {
+        builder.reset(0);
+        builder.propose(BuildId::ROOT, 1, estimate).unwrap();
+        builder.freeze(&mut tree);
+        assert_eq!(tree.estimate(1), Some(kept), "{estimate} proposed");
+        builder.propose(BuildId::ROOT, 1, 0.2).unwrap();
+        builder.freeze(&mut tree);
+        assert_eq!(tree.estimate(1), Some(kept.max(0.2)), "{estimate} and 0.2 proposed");
+        tree.set_estimate(1, estimate);
+        assert_eq!(tree.estimate(1), Some(kept), "{estimate} set");
+    }
+}
+
+#[test]
 fn what_was_not_drawn_without_replacement_is_refused() {
     let mut builder = TreeBuilder::new(0);
     let refused = |builder: &mut TreeBuilder, parent, drawn: &[TokenId]| {

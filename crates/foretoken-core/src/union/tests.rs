@@ -188,6 +188,25 @@ fn whether_children_stay_sampled_does_not_depend_on_the_budget_or_the_tokens() {
 }
 
 #[test]
+fn draws_below_a_node_that_another_tree_brought_wait_for_nothing() {
+    let mut builder = TreeBuilder::new(ROOT);
+    let q = [(1, 0.05), (5, 0.95)];
+    let drawn = builder.push_sampled(BuildId::ROOT, q, &[1]).unwrap().next().unwrap();
+    let _ = builder.push_sampled(drawn, Q, &[3]).unwrap();
+    let mut draws = DraftTree::single(0);
+    builder.freeze(&mut draws);
+    builder.reset(ROOT);
+    builder.propose(BuildId::ROOT, 1, 0.9).unwrap();
+    builder.propose(BuildId::ROOT, 2, 0.5).unwrap();
+    let mut other = DraftTree::single(0);
+    builder.freeze(&mut other);
+    for trees in [[draws.clone(), other.clone()], [other.clone(), draws.clone()]] {
+        let (_, out) = merge(&trees, 2);
+        assert_eq!(out.tokens(), [ROOT, 1, 3], "0.9 of the draw comes before 0.5 of the other");
+    }
+}
+
+#[test]
 fn a_budget_keeps_the_first_draws() {
     let (_, out) = merge(&[sampled()], 1);
     assert_eq!((out.tokens(), out.proposal(0)), (&[ROOT, 1][..], Proposal::Sampled(&Q)));

@@ -3,35 +3,32 @@
 use std::num::NonZeroUsize;
 
 use foretoken::{
-    AddSpecial, Completion, DRAFTERS, EndOfText, Engine, EngineOptions, Event, MedusaSource,
-    ModelSource, ParseSpecial, Request, TokenId, WeightFormat,
+    AddSpecial, Completion, DRAFTERS, EndOfText, Engine, EngineOptions, Event, ParseSpecial,
+    Request, TokenId, WeightFormat,
 };
 
-use crate::models::{demo, demo_draft, root};
+use crate::models::{demo, demo_draft, demo_heads};
 use crate::runs::accepted_lengths;
 
 /// Tokens written behind each prompt.
 const TOKENS: usize = 12;
 
-/// Sentences, functions and lists.
-fn prompts() -> Vec<String> {
-    let sentences = include_str!("../../../../docs/kernels.md").lines();
-    let sentences =
-        sentences.filter(|line| line.len() > 70 && line.starts_with(char::is_alphabetic));
+/// Beginnings of sentences and parts of a program.
+pub(crate) fn sentences_and_code() -> impl Iterator<Item = String> {
+    let sentences = include_str!("../../../../testdata/sentences.txt").lines().map(str::to_owned);
     let script: Vec<_> = include_str!("../../../../testdata/make_goldens.py").lines().collect();
-    let functions = script.chunks(3).map(|lines| lines.join("\n"));
-    let functions = functions.filter(|lines| lines.contains('='));
+    let code: Vec<_> = script.chunks(3).map(|lines| lines.join("\n")).collect();
+    sentences.chain(code.into_iter().filter(|lines| lines.contains('=')).take(33))
+}
+
+/// Sentences, code and lists.
+fn prompts() -> Vec<String> {
     let lists = (0..33).map(|n| {
         let item =
             ["- red, green, blue\n", "x = x + 1\n", "la la la, ", "1, 2, 3, 1, 2, 3, "][n % 4];
         item.repeat(3 + n / 8)
     });
-    let prompts: Vec<_> = sentences
-        .take(34)
-        .map(|line| line.chars().take(60).collect())
-        .chain(functions.take(33))
-        .chain(lists)
-        .collect();
+    let prompts: Vec<_> = sentences_and_code().chain(lists).collect();
     assert_eq!(prompts.len(), 100);
     prompts
 }
@@ -80,9 +77,7 @@ fn engine(format: WeightFormat, drafter: &str) -> Engine {
     drafter.clone_into(&mut options.drafter);
     options.format = Some(format);
     options.draft_model = Some(demo_draft());
-    options.medusa.heads = Some(MedusaSource::Folder(ModelSource::Folder(
-        root().join("models/foretoken-demo-medusa"),
-    )));
+    options.medusa.heads = Some(demo_heads());
     options.max_sequences = 4;
     options.threads = Some(NonZeroUsize::MIN);
     Engine::new(options).unwrap()

@@ -1,5 +1,6 @@
 //! Merging on recorded drafts of the built-in model: the budget goes to the better drafter.
 
+use crate::hundred::sentences_and_code;
 use crate::traces::{record, replay};
 
 const DRAFTERS: [&str; 7] =
@@ -37,4 +38,11 @@ fn check(prompts: &[&str], tokens: usize) {
 fn no_pair_is_much_worse_than_its_better_drafter() {
     let prompts: Vec<_> = include_str!("../../../../testdata/prompts.txt").lines().collect();
     check(&prompts, 128);
+}
+
+/// No constant was chosen on these.
+#[test]
+fn no_pair_is_much_worse_on_prompts_that_were_held_out() {
+    let prompts: Vec<_> = sentences_and_code().collect();
+    check(&prompts.iter().map(String::as_str).collect::<Vec<_>>(), 64);
 }

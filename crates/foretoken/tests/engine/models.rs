@@ -135,6 +135,10 @@ pub(crate) fn demo_draft() -> ModelSource {
     ModelSource::Folder(root().join("models/foretoken-demo-draft"))
 }
 
+pub(crate) fn demo_heads() -> MedusaSource {
+    MedusaSource::Folder(ModelSource::Folder(root().join("models/foretoken-demo-medusa")))
+}
+
 /// What the bits of a text depend on, besides the model and the request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Domain {

@@ -1,22 +1,18 @@
 //! The built-in model with the heads that come with it.
 
 use foretoken::{
-    AddSpecial, Drafting, Engine, EngineOptions, MedusaChoices, MedusaSource, ModelSource,
-    ParseSpecial, Request, WeightFormat, loop_free_len,
+    AddSpecial, Drafting, Engine, EngineOptions, MedusaChoices, ParseSpecial, Request,
+    WeightFormat, loop_free_len,
 };
 
-use crate::models::{demo, root};
+use crate::models::{demo, demo_heads};
 use crate::runs::accepted_lengths;
-
-fn heads() -> MedusaSource {
-    MedusaSource::Folder(ModelSource::Folder(root().join("models/foretoken-demo-medusa")))
-}
 
 fn engine(format: WeightFormat, choices: &str) -> Engine {
     let mut options = EngineOptions::new(demo());
     "medusa".clone_into(&mut options.drafter);
     options.format = Some(format);
-    options.medusa.heads = Some(heads());
+    options.medusa.heads = Some(demo_heads());
     options.medusa.choices = MedusaChoices::parse(choices).unwrap();
     Engine::new(options).unwrap()
 }
@@ -61,7 +57,7 @@ fn text_is_the_undrafted_one_in_every_format() {
 
 #[test]
 fn a_pass_yields_what_the_calibration_beside_the_heads_promises() {
-    let calibration = heads().open().unwrap().calibration().unwrap().clone();
+    let calibration = demo_heads().open().unwrap().calibration().unwrap().clone();
     let mut engine = engine(WeightFormat::Bf16, "auto:32");
     for (temperature, least) in [(0.0, 1.4), (0.8, 1.4)] {
         let (mut tokens, mut passes) = (0, 0);

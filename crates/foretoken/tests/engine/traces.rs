@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use foretoken::drafters::{DraftTask, Drafter, Merged, Room, SequenceKey, Sight};
 use foretoken::{
-    AddSpecial, DRAFTERS, EndOfText, Engine, EngineOptions, MedusaSource, ModelSource,
-    ParseSpecial, Request, Rule, SamplingParams, TokenId, loop_free_len,
+    AddSpecial, DRAFTERS, EndOfText, Engine, EngineOptions, ParseSpecial, Request, Rule,
+    SamplingParams, TokenId, loop_free_len,
 };
 use foretoken_core::{
-    DraftTree, NodeId, Noise, Role, Rows, Sampler, Step, TreeBuilder, Union, Verifier,
+    Accepted, BuildId, DraftTree, Noise, Role, Sampler, TreeBuilder, Union, follow,
 };
 
-use crate::models::{demo, demo_draft, root};
+use crate::models::{demo, demo_draft, demo_heads};
 
 /// Nodes that are sent while a text is written down: all that is proposed.
 const ALL: usize = 300;
@@ -78,9 +78,7 @@ pub(crate) fn record(
         let mut options = EngineOptions::new(demo());
         drafters.clone_into(&mut options.drafter);
         options.draft_model = Some(demo_draft());
-        options.medusa.heads = Some(MedusaSource::Folder(ModelSource::Folder(
-            root().join("models/foretoken-demo-medusa"),
-        )));
+        options.medusa.heads = Some(demo_heads());
         options.context = Some(1024);
         options
     };
@@ -118,7 +116,7 @@ pub(crate) fn record(
 /// The first nodes of a draft in its order: what fits a budget.
 fn cut(tree: &DraftTree, budget: usize) -> DraftTree {
     let mut builder = TreeBuilder::new(tree.token(0));
-    let mut ids = vec![foretoken_core::BuildId::ROOT; tree.len()];
+    let mut ids = vec![BuildId::ROOT; tree.len()];
     for node in tree.order().skip(1).take(budget) {
         let (above, token) = (ids[tree.parent(node).unwrap()], tree.token(node));
         ids[node] = match tree.estimate(node).filter(|_| tree.role(node) == Role::Candidate) {
@@ -133,13 +131,10 @@ fn cut(tree: &DraftTree, budget: usize) -> DraftTree {
 }
 
 /// Tokens of a text that a draft hits.
-fn accepted(tree: &DraftTree, text: &[TokenId]) -> usize {
-    let mut at = 0;
-    let next = |&token: &TokenId| {
-        at = tree.child_with_token(at, token)?;
-        Some(())
-    };
-    text.iter().map_while(next).count()
+fn hits(tree: &DraftTree, text: &[TokenId]) -> usize {
+    let mut accepted = Accepted::new();
+    follow(tree, text, &mut accepted);
+    accepted.drafted()
 }
 
 /// Tokens of a text that a union hits whose estimates know it.
@@ -157,7 +152,7 @@ fn by_oracle(mut trees: [DraftTree; 2], text: &[TokenId], budget: usize) -> usiz
     }
     let mut union = DraftTree::single(0);
     Union::default().merge(&trees, budget, &mut union).unwrap();
-    accepted(&union, text)
+    hits(&union, text)
 }
 
 /// Proposes what was written down.
@@ -179,18 +174,6 @@ impl Drafter for Replay {
     fn end(&mut self, _: SequenceKey) {}
 }
 
-/// Rows that are sure of the text that follows.
-struct Sure<'a> {
-    tree: &'a DraftTree,
-    rows: Vec<Vec<f32>>,
-}
-
-impl Rows for Sure<'_> {
-    fn row(&self, node: NodeId) -> &[f32] {
-        &self.rows[(self.tree.depth(node) as usize).min(self.rows.len() - 1)]
-    }
-}
-
 /// Merges two drafters' drafts again, learning as the text goes on, each text by itself.
 pub(crate) fn replay(traces: &[Trace], pair: [usize; 2], budget: usize) -> Totals {
     let mut totals = Totals::default();
@@ -199,9 +182,8 @@ pub(crate) fn replay(traces: &[Trace], pair: [usize; 2], budget: usize) -> Total
         let member =
             |member| Box::new(Replay { member, step: Arc::clone(&shown) }) as Box<dyn Drafter>;
         let mut merged = Merged::new(vec![member(0), member(1)]);
-        let vocab = 1 + *trace.text.iter().max().unwrap() as usize;
         let noise = Noise { seed: 0, choice: 0 };
-        let sampler = Sampler::new(SamplingParams::default(), noise, vocab).unwrap();
+        let sampler = Sampler::new(SamplingParams::default(), noise, 1).unwrap();
         let key = SequenceKey::new(1);
         let mut task = DraftTask::new(key, trace.text.clone(), sampler, Rule::Coupled);
         task.room = Room { nodes: budget, depth: ALL };
@@ -209,7 +191,7 @@ pub(crate) fn replay(traces: &[Trace], pair: [usize; 2], budget: usize) -> Total
         for step in &trace.steps {
             let ahead = &trace.text[step.at..];
             let trees = pair.map(|member| cut(&step.trees[member], budget));
-            let members = trees.each_ref().map(|tree| accepted(tree, ahead));
+            let members = trees.each_ref().map(|tree| hits(tree, ahead));
             let oracle = by_oracle(trees.clone(), ahead, budget);
             totals.worse += usize::from(oracle < members[0].max(members[1]));
             *shown.lock().unwrap() = Some(trees.to_vec());
@@ -217,17 +199,7 @@ pub(crate) fn replay(traces: &[Trace], pair: [usize; 2], budget: usize) -> Total
             let tasks = std::slice::from_mut(&mut task);
             merged.propose(tasks);
             assert!(task.tree.len() <= budget + 1, "the budget is kept");
-            let deepest = task.tree.depths().iter().max().map_or(0, |&depth| depth as usize);
-            let row = |&token: &TokenId| {
-                let mut row = vec![0.0; vocab];
-                row[token as usize] = 1.0;
-                row
-            };
-            let rows = ahead.iter().take(deepest + 1).map(row).collect();
-            let rows = Sure { tree: &task.tree, rows };
-            let verified = Step { tree: &task.tree, rows: &rows, position: 0, index: 0 };
-            Verifier::new().verify(task.rule, &verified, &mut task.sampler, &mut task.accepted);
-            task.accepted.truncate(ahead.len());
+            follow(&task.tree, ahead, &mut task.accepted);
             totals.steps += 1;
             totals.merged += task.accepted.drafted();
             totals.members.iter_mut().zip(members).for_each(|(total, member)| *total += member);

@@ -195,6 +195,18 @@ pub(super) fn union_by_estimates<const BUDGET: usize>(drafting: &mut Drafting<'_
     drafting.with = Some((tree, BUDGET));
 }
 
+/// A sampled chain whose first token another tree brings earlier and surer than its draw was.
+pub(super) fn union_overtaken<const BUDGET: usize>(drafting: &mut Drafting<'_>) {
+    chain::<3>(drafting);
+    let mut other = TreeBuilder::new(drafting.root());
+    for (token, estimate) in [(0, 0.9), (1, 0.8), (2, 0.7)] {
+        other.propose(BuildId::ROOT, token, estimate).unwrap();
+    }
+    let mut tree = DraftTree::single(0);
+    other.freeze(&mut tree);
+    drafting.with = Some((tree, BUDGET));
+}
+
 /// Not honest: takes the best tokens and says that they were drawn.
 pub(super) fn best_as_sampled<const K: usize>(drafting: &mut Drafting<'_>) {
     let q = drafting.q(&[]);
@@ -220,7 +232,7 @@ fn best(q: &Distribution, k: usize) -> Vec<(TokenId, f64)> {
 }
 
 /// Every honest drafter, by name.
-pub(super) const PLANS: [(&str, Plan); 24] = [
+pub(super) const PLANS: [(&str, Plan); 25] = [
     ("nothing", nothing),
     ("chain of 1", chain::<1>),
     ("chain of 2", chain::<2>),
@@ -245,4 +257,5 @@ pub(super) const PLANS: [(&str, Plan); 24] = [
     ("union of samples, cut", union_of_samples::<2>),
     ("union by luck", union_by_luck::<3>),
     ("union by estimates", union_by_estimates::<3>),
+    ("union overtaken", union_overtaken::<3>),
 ];

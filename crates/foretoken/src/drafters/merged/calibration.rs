@@ -6,7 +6,7 @@
 //! stays. The text tells of every node whose parent is part of it, sent or not, so what is rarely sent is
 //! judged as well as what always is.
 
-use foretoken_core::{DraftTree, NodeId, TokenId};
+use foretoken_core::{DraftTree, NodeId, Role, TokenId};
 
 /// Upper ends of all buckets of estimates but the last.
 const ENDS: [f32; 13] = [0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98];
@@ -23,8 +23,8 @@ const GUESS: f32 = 0.5;
 const MEMORY: f32 = 63.0 / 64.0;
 
 /// A node's sort and what is believed of it before anything was seen.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Belief {
+#[derive(Debug, Clone, Copy, Default)]
+struct Belief {
     sort: usize,
     estimate: f32,
 }
@@ -52,27 +52,34 @@ struct Count {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Calibration {
     counts: [Count; BUCKETS + RANKS],
+    /// By node of the newest draft; of the root and of probes nothing is believed.
+    beliefs: Vec<Belief>,
 }
 
 impl Calibration {
-    /// Corrects the estimates of a draft, and notes what they were.
-    pub(super) fn correct(&self, tree: &mut DraftTree, beliefs: &mut Vec<Belief>) {
-        beliefs.clear();
-        beliefs.extend((0..tree.len()).map(|node| Belief::of(tree, node)));
-        for (node, belief) in beliefs.iter().enumerate() {
+    /// Corrects the estimates of a draft's candidates, and notes what they were.
+    pub(super) fn correct(&mut self, tree: &mut DraftTree) {
+        self.beliefs.clear();
+        self.beliefs.resize(tree.len(), Belief::default());
+        for node in 1..tree.len() {
+            if tree.role(node) == Role::Probe {
+                continue;
+            }
+            let belief = Belief::of(tree, node);
+            self.beliefs[node] = belief;
             let Count { right, expected } = self.counts[belief.sort];
             let weight = if belief.sort < BUCKETS { BELIEF } else { GUESS };
             let ratio = (weight + right) / (weight + expected);
-            tree.set_estimate(node, (belief.estimate * ratio).min(1.0));
+            tree.set_estimate(node, belief.estimate * ratio);
         }
     }
 
-    /// Counts which nodes of a draft the text agreed with.
-    pub(super) fn learn(&mut self, tree: &DraftTree, beliefs: &[Belief], emitted: &[TokenId]) {
+    /// Counts which nodes of the draft that was corrected the text agreed with.
+    pub(super) fn learn(&mut self, tree: &DraftTree, emitted: &[TokenId]) {
         let mut at = 0;
         for &token in emitted {
             for child in tree.candidate_children(at) {
-                let Belief { sort, estimate } = beliefs[child];
+                let Belief { sort, estimate } = self.beliefs[child];
                 let Count { right, expected } = &mut self.counts[sort];
                 *right = *right * MEMORY + f32::from(u8::from(tree.token(child) == token));
                 *expected = *expected * MEMORY + estimate;
@@ -85,7 +92,7 @@ impl Calibration {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_core::{BuildId, Role, TreeBuilder};
+    use foretoken_core::{BuildId, TreeBuilder};
 
     use super::*;
 
@@ -105,14 +112,14 @@ mod tests {
 
     /// Corrected estimates of tokens, after seeing the same draft and text so many times.
     fn corrected(tree: &DraftTree, emitted: &[TokenId], times: usize) -> [f32; 4] {
-        let (mut calibration, mut beliefs) = (Calibration::default(), Vec::new());
+        let mut calibration = Calibration::default();
         for _ in 0..times {
             let mut own = tree.clone();
-            calibration.correct(&mut own, &mut beliefs);
-            calibration.learn(&own, &beliefs, emitted);
+            calibration.correct(&mut own);
+            calibration.learn(&own, emitted);
         }
         let mut own = tree.clone();
-        calibration.correct(&mut own, &mut beliefs);
+        calibration.correct(&mut own);
         [1, 2, 3, 4].map(|token| {
             let node = own.tokens().iter().position(|&other| other == token).unwrap();
             own.estimate(node).unwrap()
@@ -123,6 +130,17 @@ mod tests {
     fn estimates_are_believed_until_something_was_seen() {
         let third = UNKNOWN / 3.0;
         assert_eq!(corrected(&tree(0.6, 0.25), &[1], 0), [0.6, 0.25, third, 0.6]);
+    }
+
+    #[test]
+    fn the_root_and_probes_get_no_estimate() {
+        let mut builder = TreeBuilder::new(ROOT);
+        builder.push(BuildId::ROOT, 1, Role::Probe).unwrap();
+        builder.push(BuildId::ROOT, 2, Role::Candidate).unwrap();
+        let mut tree = DraftTree::single(0);
+        builder.freeze(&mut tree);
+        Calibration::default().correct(&mut tree);
+        assert_eq!([0, 1, 2].map(|node| tree.estimate(node)), [None, None, Some(UNKNOWN)]);
     }
 
     #[test]
@@ -150,10 +168,10 @@ mod tests {
         builder.propose(child, 4, 0.6).unwrap();
         let mut tree = DraftTree::single(0);
         builder.freeze(&mut tree);
-        let (mut calibration, mut beliefs) = (Calibration::default(), Vec::new());
-        calibration.correct(&mut tree.clone(), &mut beliefs);
-        calibration.learn(&tree, &beliefs, &[7, 4]);
-        calibration.correct(&mut tree, &mut beliefs);
+        let mut calibration = Calibration::default();
+        calibration.correct(&mut tree.clone());
+        calibration.learn(&tree, &[7, 4]);
+        calibration.correct(&mut tree);
         assert_eq!(tree.estimate(2), Some(before));
         assert!(tree.estimate(1).unwrap() < 0.25);
     }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use foretoken_core::{DraftTree, TokenId, Union};
 
-use self::calibration::{Belief, Calibration};
+use self::calibration::Calibration;
 use super::{DraftTask, Drafter, SequenceKey};
 
 /// Drafters whose trees are sent as one; what an engine drafts with.
@@ -24,8 +24,6 @@ pub struct Merged {
 /// The drafts of one sequence, by drafter.
 struct Drafts {
     trees: Vec<DraftTree>,
-    /// What was believed of each tree's nodes.
-    beliefs: Vec<Vec<Belief>>,
     calibrations: Vec<Calibration>,
 }
 
@@ -33,7 +31,6 @@ impl Drafts {
     fn new(drafters: usize) -> Self {
         Self {
             trees: vec![DraftTree::single(0); drafters],
-            beliefs: vec![Vec::new(); drafters],
             calibrations: vec![Calibration::default(); drafters],
         }
     }
@@ -49,13 +46,12 @@ impl Drafts {
     fn take(&mut self, drafter: usize, tree: &mut DraftTree) {
         let own = &mut self.trees[drafter];
         std::mem::swap(own, tree);
-        self.calibrations[drafter].correct(own, &mut self.beliefs[drafter]);
+        self.calibrations[drafter].correct(own);
     }
 
     fn learn(&mut self, emitted: &[TokenId]) {
-        let Self { trees, beliefs, calibrations } = self;
-        for ((tree, beliefs), calibration) in trees.iter().zip(beliefs).zip(calibrations) {
-            calibration.learn(tree, beliefs, emitted);
+        for (tree, calibration) in self.trees.iter().zip(&mut self.calibrations) {
+            calibration.learn(tree, emitted);
         }
     }
 }

@@ -282,7 +282,8 @@ impl Growth {
                 let Node { value: above, built, .. } = self.nodes[parent];
                 let built = if parent == 0 { Some(BuildId::ROOT) } else { built };
                 let Some(parent) = built else { continue };
-                let estimate = (value / above) as f32;
+                // Rates that fade may reach 0.
+                let estimate = (value / above.max(f64::MIN_POSITIVE)) as f32;
                 self.nodes[index].built = self.builder.propose(parent, token, estimate).ok();
                 self.nodes[index].sent = self.nodes[index].built.is_some();
             }
