@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 
 use foretoken::{
-    AddSpecial, Completion, DRAFTERS, EndOfText, Engine, EngineOptions, Event, ParseSpecial,
-    Request, TokenId, WeightFormat,
+    AddSpecial, Completion, DRAFTERS, DraftVocabulary, EndOfText, Engine, EngineOptions, Event,
+    ModelSource, ParseSpecial, Request, TokenId, WeightFormat,
 };
 
-use crate::models::{demo, demo_draft, demo_heads};
+use crate::models::{demo, demo_draft, demo_heads, shuffled_demo_draft};
 use crate::runs::accepted_lengths;
 
 /// Tokens written behind each prompt.
@@ -72,11 +72,12 @@ fn request(engine: &Engine, (seed, text): (usize, &String), temperature: f64) ->
     request
 }
 
-fn engine(format: WeightFormat, drafter: &str) -> Engine {
+fn engine(format: WeightFormat, Drafting { drafter, draft, vocabulary }: &Drafting) -> Engine {
     let mut options = EngineOptions::new(demo());
     drafter.clone_into(&mut options.drafter);
     options.format = Some(format);
-    options.draft_model = Some(demo_draft());
+    options.draft_model = Some(draft.clone());
+    options.draft_vocabulary = *vocabulary;
     options.medusa.heads = Some(demo_heads());
     options.max_sequences = 4;
     options.threads = Some(NonZeroUsize::MIN);
@@ -105,12 +106,38 @@ fn complete(engine: &mut Engine, requests: &[Request], together: bool) -> Vec<Co
     completions
 }
 
-/// Single methods, and mixtures of them.
-fn drafters() -> Vec<String> {
-    let single = DRAFTERS.iter().map(|info| info.name.to_owned()).filter(|name| name != "none");
+/// Who drafts.
+#[derive(Debug)]
+struct Drafting {
+    drafter: String,
+    draft: ModelSource,
+    vocabulary: DraftVocabulary,
+}
+
+impl Drafting {
+    /// With the built-in draft.
+    fn own(drafter: &str) -> Self {
+        let (drafter, draft) = (drafter.to_owned(), demo_draft());
+        Self { drafter, draft, vocabulary: DraftVocabulary::Same }
+    }
+}
+
+/// Single methods, mixtures of them, and a draft of another vocabulary.
+fn draftings(foreign: &ModelSource) -> Vec<Drafting> {
+    let single = DRAFTERS.iter().map(|info| info.name).filter(|&name| name != "none");
     let merged =
         ["model+lookup", "medusa+suffix", "lookahead+recycle", "medusa+model+suffix+jacobi"];
-    single.chain(merged.map(str::to_owned)).collect()
+    let across = [
+        ("model", DraftVocabulary::Tokens),
+        ("model", DraftVocabulary::Text),
+        ("model+suffix", DraftVocabulary::Tokens),
+    ]
+    .map(|(drafter, vocabulary)| Drafting {
+        draft: foreign.clone(),
+        vocabulary,
+        ..Drafting::own(drafter)
+    });
+    single.chain(merged).map(Drafting::own).chain(across).collect()
 }
 
 /// The same requests told what they will write, with mistakes, for `prediction`.
@@ -126,9 +153,12 @@ fn predicted(requests: Vec<Request>, written: &[Completion]) -> Vec<Request> {
 /// Compares every drafter with plain decoding. Every cell that has all prompts, or all cells together, must
 /// have steps that accept 0, 1 and more.
 fn check(format: WeightFormat, share: Share) {
-    let cells = cells(&mut engine(format, "none"), share);
-    for drafter in drafters() {
-        let mut engine = engine(format, &drafter);
+    let cells = cells(&mut engine(format, &Drafting::own("none")), share);
+    let foreign = shuffled_demo_draft(2000);
+    for drafting in draftings(&ModelSource::Folder(foreign.path().to_owned())) {
+        let mut engine = engine(format, &drafting);
+        let Drafting { drafter, vocabulary, .. } = &drafting;
+        let drafter = format!("{drafter} ({vocabulary:?} vocabulary)");
         let mut all = [0; 3];
         for Cell { temperature, together, requests, expected } in &cells {
             let name = format!("{drafter} in {format:?} at {temperature}, together {together}");

@@ -90,7 +90,7 @@ impl Tiny {
 }
 
 /// Changes the rows of a model's vocabulary, of which there are `count` afterwards.
-pub(crate) fn rewrite_rows(folder: &Path, count: usize, change: impl Fn(&[u8]) -> Vec<u8>) {
+fn rewrite_rows(folder: &Path, count: usize, change: impl Fn(&[u8]) -> Vec<u8>) {
     let weights = folder.join("model.safetensors");
     let file = fs::read(&weights).unwrap();
     let (length, rest) = file.split_first_chunk::<8>().unwrap();
@@ -137,6 +137,43 @@ pub(crate) fn demo_draft() -> ModelSource {
 
 pub(crate) fn demo_heads() -> MedusaSource {
     MedusaSource::Folder(ModelSource::Folder(root().join("models/foretoken-demo-medusa")))
+}
+
+/// The built-in draft with its tokens in another order; the tokens of the last `gone` merges are spelled so
+/// that no text leads to them.
+pub(crate) fn shuffled_demo_draft(gone: usize) -> TempDir {
+    const SPECIAL: usize = 4;
+    let folder = tempfile::tempdir().unwrap();
+    let ModelSource::Folder(from) = demo_draft() else { panic!("the demo is a folder") };
+    for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    let path = folder.path().join("tokenizer.json");
+    let mut file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let model = &mut file["model"];
+    let merges = model["merges"].as_array_mut().unwrap();
+    merges.truncate(merges.len() - gone);
+    let vocab = model["vocab"].as_object().unwrap().clone();
+    let count = vocab.len();
+    let moved = |id: usize| {
+        if id < SPECIAL { id } else { SPECIAL + (7 * (id - SPECIAL) + 5) % (count - SPECIAL) }
+    };
+    let renamed = vocab.into_iter().map(|(piece, id)| {
+        let id = id.as_u64().unwrap() as usize;
+        let piece = if id < count - gone { piece } else { format!("☐{id}") };
+        (piece, json!(moved(id)))
+    });
+    model["vocab"] = Value::Object(renamed.collect());
+    fs::write(path, file.to_string()).unwrap();
+    rewrite_rows(folder.path(), count, |rows| {
+        let width = rows.len() / count;
+        let mut out = vec![0; rows.len()];
+        for (id, row) in rows.chunks(width).enumerate() {
+            out[moved(id) * width..][..width].copy_from_slice(row);
+        }
+        out
+    });
+    folder
 }
 
 /// What the bits of a text depend on, besides the model and the request.

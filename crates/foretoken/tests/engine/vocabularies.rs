@@ -1,9 +1,9 @@
 //! Drafts of another vocabulary: what they write is the undrafted text, and they are right as often as the
 //! vocabularies allow.
 
+use std::iter;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::{fs, iter};
 
 use foretoken::drafters::{DraftTask, Drafter, SequenceKey};
 use foretoken::{
@@ -12,10 +12,8 @@ use foretoken::{
     WeightFormat,
 };
 use foretoken_core::Proposal;
-use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::models::{Domain, Tiny, demo, demo_draft, letter, options, prompt, rewrite_rows};
+use crate::models::{Domain, Tiny, demo, demo_draft, letter, options, prompt, shuffled_demo_draft};
 use crate::plain::Plain;
 use crate::runs::{Bench, Job, request, samplings};
 
@@ -210,43 +208,6 @@ fn a_conversation_is_drafted_across_vocabularies_from_turn_to_turn() {
         assert_eq!(text, turns(options(tiny.source(), Domain::F32, 1)).0, "{way:?}");
         assert!(0 < stats.accepted && stats.accepted < stats.drafted, "{way:?}: {stats:?}");
     }
-}
-
-/// The built-in draft with its tokens in another order; the tokens of the last `gone` merges are spelled so
-/// that no text leads to them.
-fn shuffled_demo_draft(gone: usize) -> TempDir {
-    const SPECIAL: usize = 4;
-    let folder = tempfile::tempdir().unwrap();
-    let ModelSource::Folder(from) = demo_draft() else { panic!("the demo is a folder") };
-    for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
-    }
-    let path = folder.path().join("tokenizer.json");
-    let mut file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let model = &mut file["model"];
-    let merges = model["merges"].as_array_mut().unwrap();
-    merges.truncate(merges.len() - gone);
-    let vocab = model["vocab"].as_object().unwrap().clone();
-    let count = vocab.len();
-    let moved = |id: usize| {
-        if id < SPECIAL { id } else { SPECIAL + (7 * (id - SPECIAL) + 5) % (count - SPECIAL) }
-    };
-    let renamed = vocab.into_iter().map(|(piece, id)| {
-        let id = id.as_u64().unwrap() as usize;
-        let piece = if id < count - gone { piece } else { format!("☐{id}") };
-        (piece, json!(moved(id)))
-    });
-    model["vocab"] = Value::Object(renamed.collect());
-    fs::write(path, file.to_string()).unwrap();
-    rewrite_rows(folder.path(), count, |rows| {
-        let width = rows.len() / count;
-        let mut out = vec![0; rows.len()];
-        for (id, row) in rows.chunks(width).enumerate() {
-            out[moved(id) * width..][..width].copy_from_slice(row);
-        }
-        out
-    });
-    folder
 }
 
 /// The texts of some prompts and what drafting achieved.
