@@ -2,7 +2,10 @@
 
 use foretoken_model::{AddSpecial, ParseSpecial, PieceKind, Tokenizer, Translation, Translator};
 
+use serde_json::{Value, json};
+
 use crate::own::{all, testdata, texts};
+use crate::shared::{read, workspace};
 
 /// Numbers that no other seed gives.
 struct Dice(u64);
@@ -21,6 +24,13 @@ fn pairs() -> Vec<(String, Tokenizer, Tokenizer)> {
     let pairs = all.iter().flat_map(|left| all.iter().map(move |right| (left, right)));
     let different = pairs.filter(|(left, right)| left.0 != right.0);
     different.map(|(l, r)| (format!("{} to {}", l.0, r.0), l.1.clone(), r.1.clone())).collect()
+}
+
+/// A vocabulary after a change to its file.
+fn changed(name: &str, change: impl FnOnce(&mut Value)) -> Tokenizer {
+    let mut file = serde_json::from_slice(&testdata(&format!("{name}.json"))).unwrap();
+    change(&mut file);
+    Tokenizer::from_json(file.to_string().as_bytes(), None).unwrap()
 }
 
 fn translator(left: &Tokenizer, right: &Tokenizer) -> Translator {
@@ -143,6 +153,37 @@ fn bytes_that_are_no_text_are_translated_exactly() {
             let translated = translate(&translator, &tokens, &mut dice);
             assert_eq!(right.decode(&translated), left.decode(&tokens), "{name}: {tokens:?}");
         }
+    }
+}
+
+#[test]
+fn one_word_that_a_tokenizer_would_change_leaves_the_others_as_they_are() {
+    let prompts = String::from_utf8(read(workspace().join("testdata/prompts.txt"))).unwrap();
+    let prompts = prompts.to_lowercase();
+    // No piece of this word crosses a space.
+    let spaced = ["no"; 80].join(" ");
+    let (composes, lowers) = (json!({"type": "NFC"}), json!({"type": "Lowercase"}));
+    for (name, around, word, normalizer) in [
+        ("byte_level", &prompts, "e\u{301}", &composes),
+        ("byte_level", &prompts, "A", &lowers),
+        ("sentence_piece", &spaced, "e\u{301}", &composes),
+    ] {
+        let plain = changed(name, |_| ());
+        let odd = changed(name, |file| {
+            let known = file["normalizer"].take();
+            let all = [&known, normalizer].into_iter().filter(|each| !each.is_null());
+            file["normalizer"] =
+                json!({"type": "Sequence", "normalizers": all.collect::<Vec<_>>()});
+        });
+        let text = format!("{around} {word} {around}");
+        let [tokens, anew] = [&plain, &odd]
+            .map(|each| each.encode(&text, AddSpecial::Yes, ParseSpecial::No).unwrap());
+        assert_ne!(anew, tokens, "{name} changes {word}");
+        let translator = translator(&plain, &odd);
+        assert_eq!(translate(&translator, &tokens, &mut Dice(5)), tokens, "{name}: {word}");
+        let mut all_at_once = Translation::new();
+        all_at_once.push(&translator, &tokens);
+        assert_eq!(all_at_once.tokens(), tokens, "{name}: {word}");
     }
 }
 
