@@ -38,21 +38,34 @@ impl Spelled {
 #[derive(Debug, Clone)]
 pub(super) struct Speller {
     pub(super) tokenizer: Tokenizer,
+    /// Number of ids that may be written.
+    ids: usize,
     pieces: HashMap<Box<[u8]>, TokenId>,
     longest: usize,
 }
 
 impl Speller {
-    pub(super) fn new(tokenizer: &Tokenizer) -> Self {
-        let pieces = pieces(&tokenizer.vocabulary);
+    /// Spells by the first `ids` ids alone.
+    pub(super) fn new(tokenizer: &Tokenizer, ids: usize) -> Self {
+        let pieces = pieces(&tokenizer.vocabulary).into_iter();
+        let known = pieces.filter(|&(_, id)| (id as usize) < ids);
+        let pieces: HashMap<Box<[u8]>, _> = known.map(|(bytes, id)| (bytes.into(), id)).collect();
         let longest = pieces.keys().map(|bytes| bytes.len()).max().unwrap_or(0);
-        let pieces = pieces.into_iter().map(|(bytes, id)| (bytes.into(), id)).collect();
-        Self { tokenizer: tokenizer.clone(), pieces, longest }
+        Self { tokenizer: tokenizer.clone(), ids, pieces, longest }
+    }
+
+    /// What stands before every text.
+    pub(super) fn frame(&self) -> impl Iterator<Item = TokenId> + '_ {
+        self.tokenizer.frame.before.iter().copied().filter(|&id| self.knows(id))
+    }
+
+    fn knows(&self, id: TokenId) -> bool {
+        (id as usize) < self.ids
     }
 
     /// Spells `bytes` from their beginning: text by the tokenizer's own tokens, which may write a space in
     /// front of the first one, and by the longest pieces what is no text and words that the tokenizer would
-    /// change.
+    /// change or take other ids for.
     pub(super) fn spell(&self, bytes: &[u8], out: &mut Spelled) {
         out.clear();
         let mut start = 0;
@@ -89,12 +102,12 @@ impl Speller {
     }
 
     /// The tokenizer's own tokens for `text` and the number of spaces that they write before it, if that is
-    /// all they write. Behind other text, the space in front is the text's own where it has one.
+    /// all they write and all may be written. Behind other text, the space in front is the text's own where it has one.
     fn encode(&self, text: &str, start: usize) -> Option<(Vec<TokenId>, usize)> {
         let encode = |part: &str| {
             let ids = self.tokenizer.encode(part, AddSpecial::No, ParseSpecial::No).ok()?;
             let space = self.space_in_front(&ids, text)?;
-            Some((ids, space))
+            ids.iter().all(|&id| self.knows(id)).then_some((ids, space))
         };
         let own = text.strip_prefix(' ').filter(|_| start > 0).and_then(encode);
         own.or_else(|| encode(text))

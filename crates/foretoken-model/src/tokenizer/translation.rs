@@ -30,21 +30,18 @@ pub struct Translator {
 impl Translator {
     /// From the left vocabulary of an overlap to its right one.
     pub fn to_right(overlap: &Overlap, left: &Tokenizer, right: &Tokenizer) -> Self {
-        Self::new(left, right, overlap.iter())
+        Self::new(left, Speller::new(right, overlap.sizes().1), overlap.iter())
     }
 
     /// From the right vocabulary of an overlap to its left one.
     pub fn to_left(overlap: &Overlap, left: &Tokenizer, right: &Tokenizer) -> Self {
-        Self::new(right, left, overlap.iter().map(|(left, right)| (right, left)))
+        let twins = overlap.iter().map(|(left, right)| (right, left));
+        Self::new(right, Speller::new(left, overlap.sizes().0), twins)
     }
 
-    fn new(
-        from: &Tokenizer,
-        to: &Tokenizer,
-        twins: impl Iterator<Item = (TokenId, TokenId)>,
-    ) -> Self {
+    fn new(from: &Tokenizer, to: Speller, twins: impl Iterator<Item = (TokenId, TokenId)>) -> Self {
         let special = twins.filter(|&(id, _)| from.kind(id) == PieceKind::Special).collect();
-        Self { from: from.clone(), to: Speller::new(to), special }
+        Self { from: from.clone(), to, special }
     }
 
     /// Appends to `out` the tokens that continue `before`, in the vocabulary that is translated to, with what
@@ -174,7 +171,7 @@ impl Translation {
         if self.read == 0 {
             self.leading_spaces = from.vocabulary.leading_spaces();
             self.tokens.clear();
-            for &id in &to.tokenizer.frame.before {
+            for id in to.frame() {
                 self.tokens.push(id, 0);
             }
             self.stretch = (self.tokens.ids.len(), 0);

@@ -188,6 +188,34 @@ fn one_word_that_a_tokenizer_would_change_leaves_the_others_as_they_are() {
 }
 
 #[test]
+fn tokens_beyond_a_model_are_not_written() {
+    let plain = changed("byte_level", |_| ());
+    let longer = changed("byte_level", |file| {
+        let added = json!({"id": 342, "content": "draft", "special": false, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false});
+        file["added_tokens"].as_array_mut().unwrap().push(added);
+    });
+    let text = "the draft, the drafted";
+    let [tokens, odd] = [&plain, &longer]
+        .map(|tokenizer| tokenizer.encode(text, AddSpecial::Yes, ParseSpecial::No).unwrap());
+    assert!(odd.contains(&342) && odd.contains(&340));
+    for rows in [342, 340] {
+        let size = plain.vocab_size();
+        let overlap = plain.overlap(&longer).within(size, rows);
+        let reader = Translator::to_right(&overlap, &plain, &longer);
+        let read = translate(&reader, &tokens, &mut Dice(6));
+        let overlap = longer.overlap(&plain).within(rows, size);
+        let writer = Translator::to_left(&overlap, &longer, &plain);
+        let mut written = tokens.clone();
+        writer.continue_with(&tokens, &tokens[1..], &mut written);
+        for found in [read, written.split_off(tokens.len())] {
+            assert!(found.iter().all(|&id| (id as usize) < rows), "{rows}: {found:?}");
+            assert_eq!(longer.decode(&found), text, "{rows}");
+        }
+    }
+}
+
+#[test]
 fn special_tokens_become_their_twins_and_frames_are_not_doubled() {
     let read = |name: &str, config: &str| {
         let file = testdata(&format!("{name}.json"));
