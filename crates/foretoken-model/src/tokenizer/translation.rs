@@ -207,19 +207,16 @@ impl Translation {
         }
         let mut length = WINDOW;
         let (keep, from, anchor) = loop {
+            let far = known.partition_point(|&end| end + length <= done);
             // Whole characters from a border on.
-            let fits = |&&end: &&usize| {
-                done - end >= length
-                    && self.text[end..].first().is_none_or(|byte| byte & 0xC0 != 0x80)
-            };
-            let Some(&anchor) = known.iter().rev().find(fits) else {
+            let begins = |&&end: &&usize| begins_character(self.text[end]);
+            let Some(&anchor) = known[..far].iter().rev().find(begins) else {
                 to.spell(&self.text[begin..], &mut self.window);
                 break (0, 0, begin);
             };
             to.spell(&self.text[anchor..], &mut self.window);
-            let mut borders =
-                known.iter().enumerate().skip_while(|(_, end)| **end < anchor + length / 2);
-            let shared = borders.find_map(|(at, end)| {
+            let near = known.partition_point(|&end| end < anchor + length / 2);
+            let shared = (near..).zip(&known[near..]).find_map(|(at, end)| {
                 let from = self.window.ends.binary_search(&(end - anchor)).ok()?;
                 Some((at + 1, from + 1, anchor))
             });
@@ -243,4 +240,9 @@ impl Translation {
             self.tokens.push(id, anchor + end);
         }
     }
+}
+
+/// Whether a byte begins a character, or stands alone.
+fn begins_character(byte: u8) -> bool {
+    byte & 0xC0 != 0x80
 }
