@@ -185,10 +185,10 @@ impl Translation {
             }
             self.spell(to);
             let end = self.text.len();
-            if let Some(&twin) = special.get(&token)
-                // What stands before every text stands there already.
-                && (end > 0 || !self.tokens.ids.contains(&twin))
-            {
+            // What stands before every text stands there already.
+            let begins = end == 0 && self.tokens.ids.len() == to.frame().count();
+            let framed = |&&twin: &&TokenId| begins && to.frame().any(|id| id == twin);
+            if let Some(&twin) = special.get(&token).filter(|twin| !framed(twin)) {
                 self.tokens.push(twin, end);
             }
             self.stretch = (self.tokens.ids.len(), end);

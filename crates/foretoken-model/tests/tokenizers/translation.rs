@@ -237,6 +237,9 @@ fn special_tokens_become_their_twins_and_frames_are_not_doubled() {
         let begun = translate(&forth, &written(left)[1..], &mut Dice(4));
         let framed = right.encode("", AddSpecial::Yes, ParseSpecial::No).unwrap();
         assert_eq!(begun, [&framed, &written(right)[1..]].concat());
+        let [twice, told] = [left, right].map(|each| [vec![each.eos().unwrap(); 2], written(each)]);
+        let told = [framed, told.concat()].concat();
+        assert_eq!(translate(&forth, &twice.concat(), &mut Dice(4)), told, "both stay");
         // A special token without a twin is left out of a text, and ends what is drafted.
         let overlap = left.overlap(right);
         let is_odd = |&id: &u32| left.kind(id) == PieceKind::Special && overlap.right(id).is_none();
