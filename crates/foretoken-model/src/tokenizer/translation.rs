@@ -226,6 +226,19 @@ impl Translation {
             }
         };
         self.replace(first + keep, from, anchor);
+        self.leave_unwritten(begin);
+    }
+
+    /// Begins a new stretch at the last character where much text was left out, so as not to spell all of it
+    /// in every step.
+    fn leave_unwritten(&mut self, begin: usize) {
+        let (end, count) = (self.text.len(), self.tokens.ids.len());
+        let written = self.tokens.ends.last().map_or(begin, |&written| written.max(begin));
+        if end - written > 4 * WINDOW {
+            let mut last = (end - 3..end).rev();
+            let last = last.find(|&at| begins_character(self.text[at]));
+            self.stretch = (count, last.unwrap_or(end));
+        }
     }
 
     /// Puts the window's tokens from `from` on in the place of those from `keep` on.
@@ -245,4 +258,34 @@ impl Translation {
 /// Whether a byte begins a character, or stands alone.
 fn begins_character(byte: u8) -> bool {
     byte & 0xC0 != 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_not_spelled_over_and_over() {
+        let read = |vocab: &str| {
+            let model = format!(r#"{{"type": "BPE", "vocab": {vocab}, "merges": []}}"#);
+            let decoder = r#"{"type": "ByteFallback"}"#;
+            let file = format!(r#"{{"model": {model}, "decoder": {decoder}}}"#);
+            Tokenizer::from_json(file.as_bytes(), None).unwrap()
+        };
+        let left = read(r#"{"☐": 0, "<0xC3>": 1, "<0xA9>": 2}"#);
+        let right = read(r#"{"é": 0}"#);
+        let translator = Translator::to_right(&left.overlap(&right), &left, &right);
+        let mut translation = Translation::new();
+        for _ in 0..1000 {
+            translation.push(&translator, &[0]);
+            let open = translation.text.len() - translation.stretch.1;
+            assert!(open <= 4 * WINDOW, "{open}");
+        }
+        // A character whose end is still to come is spelled with it.
+        let most = 4 * WINDOW / 3 + 1;
+        let mut translation = Translation::new();
+        translation.push(&translator, &[vec![0; most], vec![1]].concat());
+        translation.push(&translator, &[2]);
+        assert_eq!(translation.tokens(), [0]);
+    }
 }
