@@ -101,12 +101,13 @@ impl Vocabularies {
         }
     }
 
-    /// The way that [`DraftVocabulary::Auto`] takes.
-    pub fn choose(&self) -> DraftVocabulary {
+    /// The way that [`DraftVocabulary::Auto`] takes; none where nothing is shared.
+    pub fn choose(&self) -> Option<DraftVocabulary> {
         match self.difference {
-            None => DraftVocabulary::Same,
-            Some(_) if self.sample.share() >= ENOUGH => DraftVocabulary::Tokens,
-            Some(_) => DraftVocabulary::Text,
+            None => Some(DraftVocabulary::Same),
+            Some(_) if self.shared == 0 => None,
+            Some(_) if self.sample.share() >= ENOUGH => Some(DraftVocabulary::Tokens),
+            Some(_) => Some(DraftVocabulary::Text),
         }
     }
 }
@@ -114,18 +115,18 @@ impl Vocabularies {
 impl DraftVocabulary {
     /// The way between two vocabularies that is taken where this one is asked for; `name` is the draft's.
     pub fn between(self, target: &Tokenizer, draft: &Tokenizer, name: &str) -> Result<Self, Error> {
-        let difference = target.difference(draft);
-        match (self, difference) {
+        let no_overlap = || Error::NoOverlap { draft: name.to_owned() };
+        match (self, target.difference(draft)) {
             (Self::Auto | Self::Same, None) => Ok(Self::Same),
             (Self::Same, Some(difference)) => Err(Error::Vocabulary {
                 draft: name.to_owned(),
                 difference: difference.to_string(),
             }),
-            (Self::Auto | Self::Tokens, _) if target.overlap(draft).shared() == 0 => {
-                Err(Error::NoOverlap { draft: name.to_owned() })
+            (Self::Auto, Some(_)) => {
+                Vocabularies::compare(target, draft).choose().ok_or_else(no_overlap)
             }
-            (Self::Auto, Some(_)) => Ok(Vocabularies::compare(target, draft).choose()),
-            (way, _) => Ok(way),
+            (Self::Tokens, _) if target.overlap(draft).shared() == 0 => Err(no_overlap()),
+            (Self::Tokens | Self::Text, _) => Ok(self),
         }
     }
 }

@@ -128,9 +128,9 @@ fn describe_heads(heads: &MedusaHeads, model: &ModelSpec) -> Value {
 fn describe_draft(target: &ModelSource, draft: &str) -> Result<Value, Error> {
     let source = engine::resolve(draft).map_err(|cause| cause.context("--draft-model"))?;
     let (ours, theirs) = (target.tokenizer()?, source.tokenizer()?);
-    let way = DraftVocabulary::Auto.between(&ours, &theirs, &source.name())?;
-    let Vocabularies { target, draft, difference, shared, sample } =
-        Vocabularies::compare(&ours, &theirs);
+    let vocabularies = Vocabularies::compare(&ours, &theirs);
+    let way = vocabularies.choose().map(DraftVocabulary::name);
+    let Vocabularies { target, draft, difference, shared, sample } = vocabularies;
     let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
     Ok(json!({
         "target_tokens": target,
@@ -147,7 +147,7 @@ fn describe_draft(target: &ModelSource, draft: &str) -> Result<Value, Error> {
                 "by_text": rounded(sample.by_text),
             },
         },
-        "auto": way.name(),
+        "auto": way,
     }))
 }
 
