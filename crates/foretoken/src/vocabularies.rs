@@ -1,6 +1,6 @@
 //! How two vocabularies compare, and by which way a draft of the one serves a target of the other.
 //!
-//! It knows tokenizers and no models: what is said here about acceptance is what no draft can exceed.
+//! It knows tokenizers and no models: what is said here about acceptance is of a draft that is right.
 
 use foretoken_model::{
     AddSpecial, Overlap, ParseSpecial, Tokenizer, Translation, Translator, VocabularyMismatch,
@@ -10,7 +10,7 @@ use crate::Error;
 
 /// The text on which vocabularies are compared.
 const SAMPLE: &str = include_str!("sample.txt");
-/// Drafted tokens per pass in the bounds.
+/// Drafted tokens per pass on the sample.
 const DRAFTED: usize = 8;
 /// Tokens of the target that are looked at to draft as many.
 const AHEAD: usize = 64;
@@ -77,7 +77,8 @@ pub struct SampleOverlap {
     pub shared: usize,
     /// Tokens per pass of a draft by tokens that is never wrong where it can be right, with 8 drafted per pass.
     pub by_tokens: f64,
-    /// The same by text.
+    /// The same by text, of a draft that writes the right text as its tokenizer would. Another spelling may do
+    /// better.
     pub by_text: f64,
 }
 

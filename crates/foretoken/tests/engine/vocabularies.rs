@@ -280,14 +280,18 @@ fn a_trained_draft_is_right_as_often_as_its_vocabulary_allows() {
     for temperature in [0.0, 0.8] {
         let (plain, _) = demo_run(None, DraftVocabulary::Auto, temperature);
         let (_, same) = demo_run(Some(&own), DraftVocabulary::Same, temperature);
-        let mut lengths = Vec::new();
+        let (mut counts, mut lengths) = (Vec::new(), Vec::new());
         for (draft, way) in
             [(&whole, WAYS[0]), (&whole, WAYS[1]), (&half, WAYS[0]), (&half, WAYS[1])]
         {
             let (texts, stats) = demo_run(Some(draft.path()), way, temperature);
             assert_eq!(texts, plain, "{way:?} at {temperature}");
+            counts.push((stats.drafted, stats.accepted));
             lengths.push(stats.mean_accepted_length());
         }
+        // The draft reads sampled text as its tokenizer would write it, which is not always as it was sampled.
+        let alike = counts[0] == (same.drafted, same.accepted);
+        assert!(temperature > 0.0 || alike, "by tokens under other ids: {counts:?} and {same:?}");
         let same = same.mean_accepted_length();
         println!("at {temperature}: same {same:.3}, others {lengths:.3?}");
         assert!(lengths[0] > 0.95 * same, "under other ids, by tokens: {lengths:?} of {same}");
