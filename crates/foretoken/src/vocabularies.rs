@@ -1,6 +1,6 @@
 //! How two vocabularies compare, and by which way a draft of the one serves a target of the other.
 //!
-//! It knows tokenizers and no models: what is said here about acceptance is what no draft can exceed.
+//! It knows tokenizers and no models: what is said here about acceptance is of a draft that is right.
 
 use foretoken_model::{
     AddSpecial, Overlap, ParseSpecial, Tokenizer, Translation, Translator, VocabularyMismatch,
@@ -10,7 +10,7 @@ use crate::Error;
 
 /// The text on which vocabularies are compared.
 const SAMPLE: &str = include_str!("sample.txt");
-/// Drafted tokens per pass in the bounds.
+/// Drafted tokens per pass on the sample.
 const DRAFTED: usize = 8;
 /// Tokens of the target that are looked at to draft as many.
 const AHEAD: usize = 64;
@@ -77,7 +77,8 @@ pub struct SampleOverlap {
     pub shared: usize,
     /// Tokens per pass of a draft by tokens that is never wrong where it can be right, with 8 drafted per pass.
     pub by_tokens: f64,
-    /// The same by text.
+    /// The same by text, of a draft that writes the right text as its tokenizer would. Another spelling may do
+    /// better.
     pub by_text: f64,
 }
 
@@ -101,12 +102,13 @@ impl Vocabularies {
         }
     }
 
-    /// The way that [`DraftVocabulary::Auto`] takes.
-    pub fn choose(&self) -> DraftVocabulary {
+    /// The way that [`DraftVocabulary::Auto`] takes; none where nothing is shared.
+    pub fn choose(&self) -> Option<DraftVocabulary> {
         match self.difference {
-            None => DraftVocabulary::Same,
-            Some(_) if self.sample.share() >= ENOUGH => DraftVocabulary::Tokens,
-            Some(_) => DraftVocabulary::Text,
+            None => Some(DraftVocabulary::Same),
+            Some(_) if self.shared == 0 => None,
+            Some(_) if self.sample.share() >= ENOUGH => Some(DraftVocabulary::Tokens),
+            Some(_) => Some(DraftVocabulary::Text),
         }
     }
 }
@@ -114,18 +116,18 @@ impl Vocabularies {
 impl DraftVocabulary {
     /// The way between two vocabularies that is taken where this one is asked for; `name` is the draft's.
     pub fn between(self, target: &Tokenizer, draft: &Tokenizer, name: &str) -> Result<Self, Error> {
-        let difference = target.difference(draft);
-        match (self, difference) {
+        let no_overlap = || Error::NoOverlap { draft: name.to_owned() };
+        match (self, target.difference(draft)) {
             (Self::Auto | Self::Same, None) => Ok(Self::Same),
             (Self::Same, Some(difference)) => Err(Error::Vocabulary {
                 draft: name.to_owned(),
                 difference: difference.to_string(),
             }),
-            (Self::Auto | Self::Tokens, _) if target.overlap(draft).shared() == 0 => {
-                Err(Error::NoOverlap { draft: name.to_owned() })
+            (Self::Auto, Some(_)) => {
+                Vocabularies::compare(target, draft).choose().ok_or_else(no_overlap)
             }
-            (Self::Auto, Some(_)) => Ok(Vocabularies::compare(target, draft).choose()),
-            (way, _) => Ok(way),
+            (Self::Tokens, _) if target.overlap(draft).shared() == 0 => Err(no_overlap()),
+            (Self::Tokens | Self::Text, _) => Ok(self),
         }
     }
 }

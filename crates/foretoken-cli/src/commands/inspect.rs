@@ -123,14 +123,14 @@ fn describe_heads(heads: &MedusaHeads, model: &ModelSpec) -> Value {
     })
 }
 
-/// How the vocabulary of the model named `draft` meets that of the target. Rates are upper bounds: those of a
-/// draft that is right wherever it can be.
+/// How the vocabulary of the model named `draft` meets that of the target. Rates are those of a draft that is right:
+/// by tokens wherever it can be, by text in its tokenizer's own spelling.
 fn describe_draft(target: &ModelSource, draft: &str) -> Result<Value, Error> {
     let source = engine::resolve(draft).map_err(|cause| cause.context("--draft-model"))?;
     let (ours, theirs) = (target.tokenizer()?, source.tokenizer()?);
-    let way = DraftVocabulary::Auto.between(&ours, &theirs, &source.name())?;
-    let Vocabularies { target, draft, difference, shared, sample } =
-        Vocabularies::compare(&ours, &theirs);
+    let vocabularies = Vocabularies::compare(&ours, &theirs);
+    let way = vocabularies.choose().map(DraftVocabulary::name);
+    let Vocabularies { target, draft, difference, shared, sample } = vocabularies;
     let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
     Ok(json!({
         "target_tokens": target,
@@ -142,12 +142,12 @@ fn describe_draft(target: &ModelSource, draft: &str) -> Result<Value, Error> {
         "sample": {
             "tokens": sample.tokens,
             "share_drafted_by_tokens": rounded(sample.share()),
-            "most_tokens_per_pass": {
+            "tokens_per_pass_if_right": {
                 "by_tokens": rounded(sample.by_tokens),
                 "by_text": rounded(sample.by_text),
             },
         },
-        "auto": way.name(),
+        "auto": way,
     }))
 }
 

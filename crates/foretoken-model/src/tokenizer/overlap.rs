@@ -42,18 +42,26 @@ impl Overlap {
         overlap
     }
 
-    /// Without the twins that models with these numbers of tokens do not know.
+    /// Without the tokens that models with these numbers of tokens do not know; who translates by the overlap
+    /// writes none of them either.
     #[must_use]
     pub fn within(mut self, left: usize, right: usize) -> Self {
+        self.right.truncate(left);
+        self.left.truncate(right);
         let known = |id: Option<TokenId>, count| id.filter(|&id| (id as usize) < count);
-        for (id, twin) in self.right.iter_mut().enumerate() {
-            *twin = known(*twin, right).filter(|_| id < left);
+        for twin in &mut self.right {
+            *twin = known(*twin, right);
         }
-        for (id, twin) in self.left.iter_mut().enumerate() {
-            *twin = known(*twin, left).filter(|_| id < right);
+        for twin in &mut self.left {
+            *twin = known(*twin, left);
         }
         self.shared = self.iter().count();
         self
+    }
+
+    /// Numbers of ids on the left and on the right.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.right.len(), self.left.len())
     }
 
     /// Makes two tokens twins unless one of them has a twin.

@@ -38,20 +38,34 @@ impl Spelled {
 #[derive(Debug, Clone)]
 pub(super) struct Speller {
     pub(super) tokenizer: Tokenizer,
+    /// Number of ids that may be written.
+    ids: usize,
     pieces: HashMap<Box<[u8]>, TokenId>,
     longest: usize,
 }
 
 impl Speller {
-    pub(super) fn new(tokenizer: &Tokenizer) -> Self {
-        let pieces = pieces(&tokenizer.vocabulary);
+    /// Spells by the first `ids` ids alone.
+    pub(super) fn new(tokenizer: &Tokenizer, ids: usize) -> Self {
+        let pieces = pieces(&tokenizer.vocabulary).into_iter();
+        let known = pieces.filter(|&(_, id)| (id as usize) < ids);
+        let pieces: HashMap<Box<[u8]>, _> = known.map(|(bytes, id)| (bytes.into(), id)).collect();
         let longest = pieces.keys().map(|bytes| bytes.len()).max().unwrap_or(0);
-        let pieces = pieces.into_iter().map(|(bytes, id)| (bytes.into(), id)).collect();
-        Self { tokenizer: tokenizer.clone(), pieces, longest }
+        Self { tokenizer: tokenizer.clone(), ids, pieces, longest }
+    }
+
+    /// What stands before every text.
+    pub(super) fn frame(&self) -> impl Iterator<Item = TokenId> + '_ {
+        self.tokenizer.frame.before.iter().copied().filter(|&id| self.knows(id))
+    }
+
+    fn knows(&self, id: TokenId) -> bool {
+        (id as usize) < self.ids
     }
 
     /// Spells `bytes` from their beginning: text by the tokenizer's own tokens, which may write a space in
-    /// front of the first one, and what is no text by the longest pieces.
+    /// front of the first one, and by the longest pieces what is no text and words that the tokenizer would
+    /// change or take other ids for.
     pub(super) fn spell(&self, bytes: &[u8], out: &mut Spelled) {
         out.clear();
         let mut start = 0;
@@ -64,10 +78,13 @@ impl Speller {
     }
 
     fn spell_text(&self, text: &str, start: usize, out: &mut Spelled) {
-        let encoded = self.tokenizer.encode(text, AddSpecial::No, ParseSpecial::No);
-        let ids = encoded.unwrap_or_default();
-        let Some(space) = self.space_in_front(&ids, text) else {
-            self.spell_longest(text.as_bytes(), start, out);
+        let Some((ids, space)) = self.encode(text, start) else {
+            if let Some((left, right)) = halves(text) {
+                self.spell_text(left, start, out);
+                self.spell_text(right, start + left.len(), out);
+            } else {
+                self.spell_longest(text.as_bytes(), start, out);
+            }
             return;
         };
         let mut end = start;
@@ -82,6 +99,18 @@ impl Speller {
             }
             end += own.len();
         }
+    }
+
+    /// The tokenizer's own tokens for `text` and the number of spaces that they write before it, if that is
+    /// all they write and all may be written. Behind other text, the space in front is the text's own where it has one.
+    fn encode(&self, text: &str, start: usize) -> Option<(Vec<TokenId>, usize)> {
+        let encode = |part: &str| {
+            let ids = self.tokenizer.encode(part, AddSpecial::No, ParseSpecial::No).ok()?;
+            let space = self.space_in_front(&ids, text)?;
+            ids.iter().all(|&id| self.knows(id)).then_some((ids, space))
+        };
+        let own = text.strip_prefix(' ').filter(|_| start > 0).and_then(encode);
+        own.or_else(|| encode(text))
     }
 
     /// Number of spaces that `ids` write before `text`; none where they write something else.
@@ -107,4 +136,16 @@ impl Speller {
             }
         }
     }
+}
+
+/// Both sides of the white space nearest to the middle, which begins the right one: a space where there is
+/// one, since a line's end may be part of what stands before it.
+fn halves(text: &str) -> Option<(&str, &str)> {
+    let begins = |&at: &usize| text[..at].ends_with(|before: char| !before.is_whitespace());
+    let nearest = |is_border: fn(char) -> bool| {
+        let borders = text.match_indices(is_border).map(|(at, _)| at).filter(begins);
+        borders.min_by_key(|at| at.abs_diff(text.len() / 2))
+    };
+    let middle = nearest(|each| each == ' ').or_else(|| nearest(char::is_whitespace))?;
+    Some(text.split_at(middle))
 }

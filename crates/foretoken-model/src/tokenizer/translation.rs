@@ -30,21 +30,18 @@ pub struct Translator {
 impl Translator {
     /// From the left vocabulary of an overlap to its right one.
     pub fn to_right(overlap: &Overlap, left: &Tokenizer, right: &Tokenizer) -> Self {
-        Self::new(left, right, overlap.iter())
+        Self::new(left, Speller::new(right, overlap.sizes().1), overlap.iter())
     }
 
     /// From the right vocabulary of an overlap to its left one.
     pub fn to_left(overlap: &Overlap, left: &Tokenizer, right: &Tokenizer) -> Self {
-        Self::new(right, left, overlap.iter().map(|(left, right)| (right, left)))
+        let twins = overlap.iter().map(|(left, right)| (right, left));
+        Self::new(right, Speller::new(left, overlap.sizes().0), twins)
     }
 
-    fn new(
-        from: &Tokenizer,
-        to: &Tokenizer,
-        twins: impl Iterator<Item = (TokenId, TokenId)>,
-    ) -> Self {
+    fn new(from: &Tokenizer, to: Speller, twins: impl Iterator<Item = (TokenId, TokenId)>) -> Self {
         let special = twins.filter(|&(id, _)| from.kind(id) == PieceKind::Special).collect();
-        Self { from: from.clone(), to: Speller::new(to), special }
+        Self { from: from.clone(), to, special }
     }
 
     /// Appends to `out` the tokens that continue `before`, in the vocabulary that is translated to, with what
@@ -174,7 +171,7 @@ impl Translation {
         if self.read == 0 {
             self.leading_spaces = from.vocabulary.leading_spaces();
             self.tokens.clear();
-            for &id in &to.tokenizer.frame.before {
+            for id in to.frame() {
                 self.tokens.push(id, 0);
             }
             self.stretch = (self.tokens.ids.len(), 0);
@@ -188,10 +185,10 @@ impl Translation {
             }
             self.spell(to);
             let end = self.text.len();
-            if let Some(&twin) = special.get(&token)
-                // What stands before every text stands there already.
-                && (end > 0 || !self.tokens.ids.contains(&twin))
-            {
+            // What stands before every text stands there already.
+            let begins = end == 0 && self.tokens.ids.len() == to.frame().count();
+            let framed = |&&twin: &&TokenId| begins && to.frame().any(|id| id == twin);
+            if let Some(&twin) = special.get(&token).filter(|twin| !framed(twin)) {
                 self.tokens.push(twin, end);
             }
             self.stretch = (self.tokens.ids.len(), end);
@@ -210,19 +207,16 @@ impl Translation {
         }
         let mut length = WINDOW;
         let (keep, from, anchor) = loop {
+            let far = known.partition_point(|&end| end + length <= done);
             // Whole characters from a border on.
-            let fits = |&&end: &&usize| {
-                done - end >= length
-                    && self.text[end..].first().is_none_or(|byte| byte & 0xC0 != 0x80)
-            };
-            let Some(&anchor) = known.iter().rev().find(fits) else {
+            let begins = |&&end: &&usize| begins_character(self.text[end]);
+            let Some(&anchor) = known[..far].iter().rev().find(begins) else {
                 to.spell(&self.text[begin..], &mut self.window);
                 break (0, 0, begin);
             };
             to.spell(&self.text[anchor..], &mut self.window);
-            let mut borders =
-                known.iter().enumerate().skip_while(|(_, end)| **end < anchor + length / 2);
-            let shared = borders.find_map(|(at, end)| {
+            let near = known.partition_point(|&end| end < anchor + length / 2);
+            let shared = (near..).zip(&known[near..]).find_map(|(at, end)| {
                 let from = self.window.ends.binary_search(&(end - anchor)).ok()?;
                 Some((at + 1, from + 1, anchor))
             });
@@ -232,6 +226,19 @@ impl Translation {
             }
         };
         self.replace(first + keep, from, anchor);
+        self.leave_unwritten(begin);
+    }
+
+    /// Begins a new stretch at the last character where much text was left out, so as not to spell all of it
+    /// in every step.
+    fn leave_unwritten(&mut self, begin: usize) {
+        let (end, count) = (self.text.len(), self.tokens.ids.len());
+        let written = self.tokens.ends.last().map_or(begin, |&written| written.max(begin));
+        if end - written > 4 * WINDOW {
+            let mut last = (end - 3..end).rev();
+            let last = last.find(|&at| begins_character(self.text[at]));
+            self.stretch = (count, last.unwrap_or(end));
+        }
     }
 
     /// Puts the window's tokens from `from` on in the place of those from `keep` on.
@@ -245,5 +252,40 @@ impl Translation {
         for (&id, end) in new.iter().zip(&self.window.ends[from..]) {
             self.tokens.push(id, anchor + end);
         }
+    }
+}
+
+/// Whether a byte begins a character, or stands alone.
+fn begins_character(byte: u8) -> bool {
+    byte & 0xC0 != 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_not_spelled_over_and_over() {
+        let read = |vocab: &str| {
+            let model = format!(r#"{{"type": "BPE", "vocab": {vocab}, "merges": []}}"#);
+            let decoder = r#"{"type": "ByteFallback"}"#;
+            let file = format!(r#"{{"model": {model}, "decoder": {decoder}}}"#);
+            Tokenizer::from_json(file.as_bytes(), None).unwrap()
+        };
+        let left = read(r#"{"☐": 0, "<0xC3>": 1, "<0xA9>": 2}"#);
+        let right = read(r#"{"é": 0}"#);
+        let translator = Translator::to_right(&left.overlap(&right), &left, &right);
+        let mut translation = Translation::new();
+        for _ in 0..1000 {
+            translation.push(&translator, &[0]);
+            let open = translation.text.len() - translation.stretch.1;
+            assert!(open <= 4 * WINDOW, "{open}");
+        }
+        // A character whose end is still to come is spelled with it.
+        let most = 4 * WINDOW / 3 + 1;
+        let mut translation = Translation::new();
+        translation.push(&translator, &[vec![0; most], vec![1]].concat());
+        translation.push(&translator, &[2]);
+        assert_eq!(translation.tokens(), [0]);
     }
 }

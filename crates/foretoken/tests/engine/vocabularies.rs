@@ -241,14 +241,18 @@ fn a_trained_draft_is_right_as_often_as_its_vocabulary_allows() {
     for temperature in [0.0, 0.8] {
         let (plain, _) = demo_run(None, DraftVocabulary::Auto, temperature);
         let (_, same) = demo_run(Some(&own), DraftVocabulary::Same, temperature);
-        let mut lengths = Vec::new();
+        let (mut counts, mut lengths) = (Vec::new(), Vec::new());
         for (draft, way) in
             [(&whole, WAYS[0]), (&whole, WAYS[1]), (&half, WAYS[0]), (&half, WAYS[1])]
         {
             let (texts, stats) = demo_run(Some(draft.path()), way, temperature);
             assert_eq!(texts, plain, "{way:?} at {temperature}");
+            counts.push((stats.drafted, stats.accepted));
             lengths.push(stats.mean_accepted_length());
         }
+        // The draft reads sampled text as its tokenizer would write it, which is not always as it was sampled.
+        let alike = counts[0] == (same.drafted, same.accepted);
+        assert!(temperature > 0.0 || alike, "by tokens under other ids: {counts:?} and {same:?}");
         let same = same.mean_accepted_length();
         println!("at {temperature}: same {same:.3}, others {lengths:.3?}");
         assert!(lengths[0] > 0.95 * same, "under other ids, by tokens: {lengths:?} of {same}");
@@ -290,13 +294,13 @@ fn a_vocabulary_beside_itself_allows_everything_and_less_of_it_allows_less() {
         Vocabularies::compare(&target, &draft)
     };
     let itself = Vocabularies::compare(&target, &target);
-    assert_eq!((itself.difference.as_ref(), itself.choose()), (None, DraftVocabulary::Same));
+    assert_eq!((itself.difference.as_ref(), itself.choose()), (None, Some(DraftVocabulary::Same)));
     assert_eq!((itself.shared, itself.sample.shared), (itself.target, itself.sample.tokens));
     assert!(itself.sample.by_tokens > 8.9 && itself.sample.by_text > 8.5, "{itself:?}");
     let shares = [0, 500, 2000, 3836].map(|gone| beside(shuffled_demo_draft(gone).path()));
-    assert_eq!(shares[0].choose(), DraftVocabulary::Tokens);
+    assert_eq!(shares[0].choose(), Some(DraftVocabulary::Tokens));
     assert_eq!(shares[0].shared, shares[0].target);
-    assert_eq!(shares[3].choose(), DraftVocabulary::Text);
+    assert_eq!(shares[3].choose(), Some(DraftVocabulary::Text));
     println!("{:?}", shares.each_ref().map(|v| v.sample));
     assert!(shares.is_sorted_by(|a, b| a.sample.by_tokens > b.sample.by_tokens));
     assert!(shares.is_sorted_by(|a, b| a.sample.share() > b.sample.share()));

@@ -111,19 +111,18 @@ impl Bridge {
         }
     }
 
-    /// A drafted token as the draft reads it.
-    pub(super) fn fed(&self, token: TokenId) -> TokenId {
+    /// A drafted token as the draft reads it; none for one without a twin, which is never drafted.
+    pub(super) fn fed(&self, token: TokenId) -> Option<TokenId> {
         match self {
-            // Tokens without a twin are not drafted.
-            Self::Tokens(bridge) => bridge.overlap.right(token).unwrap_or_default(),
-            Self::Same { .. } | Self::Text(_) => token,
+            Self::Tokens(bridge) => bridge.overlap.right(token),
+            Self::Same { .. } | Self::Text(_) => Some(token),
         }
     }
 
     /// A tree of drafted tokens as the draft reads it, behind the last token of its own text.
     pub(super) fn feed(&self, root: TokenId, tree: &mut DraftTree) {
         if let Self::Tokens(_) = self {
-            tree.respell(|node, token| if node == 0 { root } else { self.fed(token) });
+            tree.respell(|node, token| self.fed(token).filter(|_| node > 0).unwrap_or(root));
         }
     }
 
@@ -156,5 +155,21 @@ impl Rows<'_> {
     /// The row of a node of the draft.
     pub(super) fn at(&mut self, node: NodeId) -> &[f32] {
         self.bridge.row(self.model.logits(self.item, self.first + node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_twin_is_no_drafted_token() {
+        let read = |file: &[u8]| Tokenizer::from_json(file, None).unwrap();
+        let target = read(include_bytes!("../../../../../testdata/tokenizers/byte_level.json"));
+        let draft = read(include_bytes!("../../../../../testdata/tokenizers/sentence_piece.json"));
+        let sized = |tokenizer| (tokenizer, Tokenizer::vocab_size(tokenizer));
+        let bridge = Bridge::tokens(sized(&target), sized(&draft));
+        let fed = |piece| bridge.fed(target.id(piece).unwrap());
+        assert_eq!((fed("a"), fed("<|begin|>")), (draft.id("a"), None));
     }
 }

@@ -195,23 +195,23 @@ impl State {
         path.clear();
         path.extend(0..=first);
         let mut at = first;
-        let grows = loop {
+        let tip = loop {
             // The frontier of a chain is its tip.
             let mut rows = Rows { model, item, first: at, bridge };
             if !growth.grow(task, &self.confidence, &mut rows) {
-                break false;
+                break None;
             }
-            let tip = bridge.fed(growth.tip());
-            let Some(right) = work.child_with_token(at, tip) else { break true };
+            let Some(tip) = bridge.fed(growth.tip()) else { break None };
+            let Some(right) = work.child_with_token(at, tip) else { break Some(tip) };
             path.push(right);
             at = right;
         };
         model.commit(self.cache, path);
         self.fed.extend(path.iter().map(|&node| work.token(node)));
-        if grows {
-            work.set_single(bridge.fed(growth.tip()));
+        if let Some(tip) = tip {
+            work.set_single(tip);
         }
-        grows
+        tip.is_some()
     }
 
     /// Writes the draft to send.
@@ -249,7 +249,7 @@ impl State {
         let mut at = 0;
         // The last token is the next root: it is fed again, even where the tree had grown it.
         for &token in &emitted[..emitted.len().saturating_sub(1)] {
-            let fed = bridge.fed(token);
+            let Some(fed) = bridge.fed(token) else { break };
             let Some(child) = self.work.child_with_token(at, fed) else { break };
             self.path.push(child);
             self.fed.push(fed);
