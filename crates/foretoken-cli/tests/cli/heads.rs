@@ -305,7 +305,10 @@ fn sequences_suit_the_model_and_its_heads() {
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let heads = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/medusa/v01");
-    let cases: [(&[&str], &str); 11] = [
+    let made = foretoken(&words(&arguments(folder.path(), "shared", &["--shared-output"])));
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let shared = &folder.path().join("shared").display().to_string();
+    let cases: [(&[&str], &str); 12] = [
         (
             &["--decay", "0"],
             "2 error: invalid value '0' for '--decay <X>': write a number above 0 and at most 1, such as 0.8; \
@@ -313,7 +316,11 @@ fn mistakes_are_named() {
         ),
         (
             &["--shared-output", "--layout", "vllm"],
-            "2 error: --layout: vLLM reads no heads that share the output matrix; leave out --shared-output",
+            "2 error: --layout: vLLM reads no heads that share the output matrix; leave it out",
+        ),
+        (
+            &["--from", shared, "--layout", "vllm"],
+            "2 error: --layout: vLLM reads no heads that share the output matrix; leave it out",
         ),
         (
             &["--from", heads, "--heads", "2"],

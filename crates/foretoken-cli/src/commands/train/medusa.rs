@@ -127,12 +127,12 @@ fn parse_decay(text: &str) -> Result<f32, &'static str> {
 /// Trains the heads.
 pub(super) fn run(args: Args) -> Result<(), Error> {
     let Args { model, heads, joint, distill, mut train } = args;
-    heads.check()?;
+    let first = heads.first()?;
+    heads.check(first.as_ref())?;
     distill.check()?;
     let mut session = Session::start(&train)?;
     let source = engine::resolve(&model)?;
     let checkpoint = Checkpoint::open(&source, &OpenOptions::default())?;
-    let first = heads.first()?;
     let shape = heads.shape(first.as_ref(), checkpoint.spec());
     train.check_length(checkpoint.spec().context)?;
     if train.length.get() <= shape.count {
@@ -199,11 +199,11 @@ fn fits(train: &TrainArgs, heads: MedusaShape, model: Option<&LlamaShape>) -> Re
 }
 
 impl HeadArgs {
-    /// Refuses layouts that have no place for the heads.
-    fn check(&self) -> Result<(), Error> {
-        if self.shared_output && self.layout == HeadLayout::Vllm {
-            let cause =
-                "vLLM reads no heads that share the output matrix; leave out --shared-output";
+    /// Refuses layouts that have no place for the heads, those to begin with or new ones.
+    fn check(&self, first: Option<&MedusaHeads>) -> Result<(), Error> {
+        let shares_output = first.map_or(self.shared_output, |first| first.vocab().is_none());
+        if shares_output && self.layout == HeadLayout::Vllm {
+            let cause = "vLLM reads no heads that share the output matrix; leave it out";
             return Err(Error::flag("--layout", cause));
         }
         Ok(())
