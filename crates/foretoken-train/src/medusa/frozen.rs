@@ -83,6 +83,6 @@ impl Learner for Medusa1 {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        MedusaParameters::step_bytes(self.heads.shape(), tokens)
+        MedusaParameters::step_bytes(self.heads.shape(), None, tokens)
     }
 }

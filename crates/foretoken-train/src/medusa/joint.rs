@@ -15,7 +15,7 @@ use crate::compute::Compute;
 use crate::error::TrainError;
 use crate::learner::{Learner, Metrics, total};
 use crate::llama::{Llama, LlamaOutput};
-use crate::loss::{LossScratch, Targets, Teacher};
+use crate::loss::{Targets, Teacher};
 use crate::medusa::HeadLabels;
 use crate::parameters::{Parameter, Parameters};
 use crate::teacher::FrozenTarget;
@@ -218,9 +218,7 @@ impl Learner for Medusa2 {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        let heads = MedusaParameters::step_bytes(self.heads.shape(), tokens);
-        let heads = heads.saturating_add(LossScratch::BLOCK);
-        self.model.shape().step_bytes(tokens).saturating_add(heads)
+        MedusaParameters::step_bytes(self.heads.shape(), Some(self.model.shape()), tokens)
     }
 }
 

@@ -187,15 +187,9 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
 
 /// Refuses heads, and a model that is trained with them, that do not fit in memory.
 fn fits(train: &TrainArgs, heads: MedusaShape, model: Option<&LlamaShape>) -> Result<(), Error> {
-    let tokens = tokens_at_once(train);
-    let (parameters, step) =
-        model.map_or((0, 0), |model| (model.parameters(), model.step_bytes(tokens)));
-    let parameters = parameters.saturating_add(heads.parameters());
-    check_memory(
-        train,
-        parameters,
-        step.saturating_add(MedusaParameters::step_bytes(heads, tokens)),
-    )
+    let parameters = model.map_or(0, LlamaShape::parameters).saturating_add(heads.parameters());
+    let step = MedusaParameters::step_bytes(heads, model, tokens_at_once(train));
+    check_memory(train, parameters, step)
 }
 
 impl HeadArgs {
