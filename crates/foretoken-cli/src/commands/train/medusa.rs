@@ -154,8 +154,9 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     }
     let target = FrozenTarget::load(session.compute(), &checkpoint, heads.quant)?;
     fits(&train)?;
-    let parameters = match &first {
-        Some(files) => MedusaParameters::read(files, target.spec())
+    // Files that are read are not kept open.
+    let parameters = match first {
+        Some(files) => MedusaParameters::read(&files, target.spec())
             .map_err(|cause| Error::from(cause).context(FROM))?,
         None => MedusaParameters::new(shape, target.head()),
     };
