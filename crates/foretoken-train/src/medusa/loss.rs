@@ -16,8 +16,6 @@ use crate::parameters::Parameter;
 
 /// Nodes of the tree whose tokens per step are reported, the root aside: those of the published trees.
 const NODES: usize = 63;
-/// Guesses of a head that such a tree may take.
-const RANKS: usize = 10;
 
 /// What heads learn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -166,11 +164,11 @@ impl HeadsLoss {
             }
         }
         for ranks in ranks.into_iter().filter(|ranks| ranks.len() == count) {
-            counts.add(ranks.into_iter().take_while(|rank| *rank < RANKS as u32));
+            counts.add(ranks);
         }
         if counts.positions() > 0 {
             let rate = |path: &[u32]| counts.rate(path);
-            let tree = SparseTree::best(&vec![RANKS; count], NODES, rate);
+            let tree = SparseTree::best(&vec![PathCounts::RANKS; count], NODES, rate);
             metrics.set("tokens per step", tree.expected(rate));
         }
     }
