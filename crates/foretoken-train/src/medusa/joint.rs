@@ -144,7 +144,6 @@ impl Learner for Medusa2 {
     }
 
     fn begin_step(&mut self, done: u64, steps: u64) {
-        self.loss.begin();
         self.lambda = self.options.lambda(done, steps);
         self.stage = self.options.stage(done, steps);
         let rate = match self.stage {
@@ -209,6 +208,10 @@ impl Learner for Medusa2 {
         }
         metrics.add("base KL", divergence, weight);
         Ok(())
+    }
+
+    fn end_evaluation(&mut self, metrics: &mut Metrics) {
+        self.loss.end_evaluation(self.heads.shape().count, metrics);
     }
 
     /// The model with its heads among its tensors, as the authors publish what they trained so.

@@ -143,6 +143,8 @@ fn text_that_repeats_is_foreseen() {
     let evaluate = |learner: &mut Medusa1, compute: &mut Compute| {
         let mut metrics = Metrics::default();
         learner.evaluate(compute, &batch, &mut metrics).expect("a good batch");
+        assert_eq!(metrics.mean("tokens per step"), None, "of a whole evaluation only");
+        learner.end_evaluation(&mut metrics);
         let mean = |name: &str| metrics.mean(name).expect("it was measured");
         [mean("loss"), mean("head 1 top1"), mean("head 2 top5"), mean("tokens per step")]
     };
