@@ -333,7 +333,7 @@ fn mistakes_are_named() {
     let made = foretoken(&words(&arguments(folder.path(), "shared", &["--shared-output"])));
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     let shared = &folder.path().join("shared").display().to_string();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (
             &["--decay", "0"],
             "2 error: invalid value '0' for '--decay <X>': write a number above 0 and at most 1, such as 0.8; \
@@ -350,6 +350,10 @@ fn mistakes_are_named() {
         (
             &["--from", heads, "--heads", "2"],
             "2 error: the argument '--from <HEADS>' cannot be used with '--heads <N>'; see --help",
+        ),
+        (
+            &["--layers", "18446744073709551615"],
+            "1 error: training 18446744073709551615 parameters needs about ",
         ),
         (&["--temperature", "1"], "2 error: the following required arguments were not provided: "),
         (&["--from", heads], "1 error: --from: "),

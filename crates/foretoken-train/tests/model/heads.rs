@@ -185,6 +185,7 @@ fn heads_go_through_files() {
         let files = MedusaHeads::open(&source).expect("the heads open");
         assert!(files.warnings().is_empty(), "{:?}", files.warnings());
         let read = MedusaParameters::read(&files, &spec).expect("heads of the model");
+        assert_eq!(read.shape().parameters(), read.parameters.count());
         let values = |heads: &MedusaParameters| -> Vec<(String, Vec<f32>)> {
             let parameters = heads.parameters.as_slice().iter();
             parameters.map(|p| (p.name.clone(), p.values.clone())).collect()
