@@ -26,7 +26,7 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 F, BW, DQ and VL with VNNI (x86-64 servers from 2019, AMD from Zen 4).
     Avx512,
-    /// AMX tiles for bytes and bfloat16, beside AVX-512 with BF16 (Intel servers from 2023, on Linux).
+    /// AMX tiles for bytes and bfloat16, beside AVX-512 (Intel servers from 2023, on Linux).
     Amx,
 }
 
@@ -167,10 +167,10 @@ proof! {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512Bf16(pub(crate) Avx512);
 
-/// Proof that the tiles of AMX, their products of bytes and of bfloat16, and all that [`Avx512Bf16`]
-/// proves may be executed, on every thread started from now on.
+/// Proof that the tiles of AMX, their products of bytes and of bfloat16, and all that [`Avx512`] proves
+/// may be executed, on every thread started from now on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Amx(Avx512Bf16);
+pub(crate) struct Amx(Avx512);
 
 impl Avx512Bf16 {
     /// Asks the machine.
@@ -198,7 +198,7 @@ impl Avx512Bf16 {
 impl Amx {
     /// Asks the machine, then the operating system, which saves the tiles of a process only on request.
     pub(crate) fn detect() -> Option<Self> {
-        Avx512Bf16::detect().filter(|_| has_tiles() && os::permit_tiles()).map(Self)
+        Avx512::detect().filter(|_| has_tiles() && os::permit_tiles()).map(Self)
     }
 
     /// # Safety
@@ -206,13 +206,13 @@ impl Amx {
     #[cfg(target_arch = "x86_64")]
     pub(crate) unsafe fn assume() -> Self {
         // SAFETY: that has asked for the vector instructions first.
-        Self(unsafe { Avx512Bf16::assume() })
+        Self(unsafe { Avx512::assume() })
     }
 
     /// The vector instructions beside the tiles.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn vectors(self) -> Avx512 {
-        self.0.0
+        self.0
     }
 }
 

@@ -49,7 +49,7 @@ pub use medusa::{
 };
 pub use pytorch::PytorchError;
 pub use rope::Rotation;
-pub use safetensors::SafetensorsError;
+pub use safetensors::{MAX_SAFETENSORS_HEADER, SafetensorsError};
 pub use source::{HubEnvironment, ModelSource};
 pub use spec::*;
 pub use stop::{StopError, StopSearch, StopStep};

@@ -11,7 +11,7 @@ use safetensors::tensor::Metadata;
 use thiserror::Error;
 
 /// Longest header, in bytes, as in the reference implementation.
-const MAX_HEADER: u64 = 100_000_000;
+pub const MAX_SAFETENSORS_HEADER: u64 = 100_000_000;
 /// Bytes of the header's length.
 const PREFIX: usize = 8;
 
@@ -117,8 +117,8 @@ fn header(bytes: &[u8]) -> Result<(Metadata, usize), SafetensorsError> {
         return Err(SafetensorsError::TooShort { found: bytes.len() });
     };
     let length = u64::from_le_bytes(*prefix);
-    if length > MAX_HEADER {
-        return Err(SafetensorsError::HeaderTooLarge { length, limit: MAX_HEADER });
+    if length > MAX_SAFETENSORS_HEADER {
+        return Err(SafetensorsError::HeaderTooLarge { length, limit: MAX_SAFETENSORS_HEADER });
     }
     let Some((header, data)) = rest.split_at_checked(length as usize) else {
         return Err(SafetensorsError::HeaderTruncated { length, left: rest.len() });

@@ -6,11 +6,14 @@
 
 use std::path::Path;
 
+use foretoken_model::ModelSpec;
+
 use crate::base::BaseModel;
 use crate::batch::Batch;
 use crate::compute::Compute;
 use crate::error::TrainError;
 use crate::learner::{Learner, Metrics, total};
+use crate::llama::LlamaShape;
 use crate::loss::{LossScratch, Targets};
 use crate::parameters::Parameters;
 use crate::teacher::FrozenTarget;
@@ -32,6 +35,13 @@ impl DraftModel {
         let vocab = draft.model.shape().vocab;
         assert!(vocab == target.spec().vocab, "a draft shares the tokens of its target");
         Self { draft, target, share, hidden: Vec::new() }
+    }
+
+    /// Bytes of memory that steps on so many tokens need beside the parameters of a draft of this shape.
+    pub fn step_bytes_for(draft: &LlamaShape, target: &ModelSpec, tokens: usize) -> usize {
+        let states = tokens.saturating_mul(target.hidden * size_of::<f32>());
+        let teacher = states.saturating_add(LossScratch::BLOCK);
+        draft.step_bytes(tokens).saturating_add(teacher)
     }
 }
 
@@ -80,8 +90,6 @@ impl Learner for DraftModel {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        let states = tokens.saturating_mul(self.target.spec().hidden * size_of::<f32>());
-        let teacher = states.saturating_add(LossScratch::BLOCK);
-        self.draft.step_bytes(tokens).saturating_add(teacher)
+        Self::step_bytes_for(self.draft.model.shape(), self.target.spec(), tokens)
     }
 }

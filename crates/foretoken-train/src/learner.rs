@@ -29,7 +29,8 @@ pub trait Learner {
     /// If the batch is none of this learner.
     fn step(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError>;
 
-    /// Adds what a batch of held-out text says to `metrics`, without gradients.
+    /// Adds what a batch of held-out text says to `metrics`, without gradients. An evaluation is some batches, and
+    /// then [`Self::end_evaluation`].
     ///
     /// # Errors
     /// If the batch is none of this learner.
@@ -39,6 +40,9 @@ pub trait Learner {
         batch: &Batch<'_>,
         metrics: &mut Metrics,
     ) -> Result<(), TrainError>;
+
+    /// Adds what only all batches of an evaluation say together.
+    fn end_evaluation(&mut self, _metrics: &mut Metrics) {}
 
     /// Writes what was learned to a folder that exists, in the format that others read.
     ///

@@ -4,12 +4,15 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use foretoken::{AddSpecial, ChatTemplate, Message, ModelSource, ParseSpecial, TokenId, Tokenizer};
+use foretoken::{
+    AddSpecial, ChatTemplate, Error as EngineError, Message, ModelSource, ParseSpecial, TokenId,
+    Tokenizer,
+};
 use serde_json::Value;
 
 use super::prompt::read_text;
-use crate::chat;
 use crate::error::Error;
+use crate::{chat, output};
 
 /// What a JSON line can hold, for those who wrote another.
 const FORMS: &str =
@@ -101,19 +104,43 @@ impl PromptSetArgs {
         }
     }
 
+    /// The prompts with their tokens, at least one, for the model of a name and tokenizer. Those that leave no room
+    /// in the context are left out with a warning.
+    pub(crate) fn fitting(
+        &self,
+        prompts: Vec<SetPrompt>,
+        model: (&str, &Tokenizer),
+        template: Option<&ChatTemplate>,
+        context: usize,
+    ) -> Result<Vec<(SetPrompt, Vec<TokenId>)>, Error> {
+        let mut fitting = Vec::new();
+        for prompt in prompts {
+            let place = self.place(prompt.line);
+            let tokens = prompt.tokens(model, template).map_err(|cause| cause.context(&place))?;
+            match tokens.len() {
+                0 => return Err(Error::from(EngineError::EmptyPrompt).context(&place)),
+                tokens if tokens >= context => {
+                    let cause = EngineError::PromptTooLong { tokens, context };
+                    output::warn(&format!("{place}: left out: {cause}"));
+                }
+                _ => fitting.push((prompt, tokens)),
+            }
+        }
+        if fitting.is_empty() {
+            let cause = "the context holds none of its prompts; raise --context, or shorten them";
+            return Err(self.fault(cause));
+        }
+        Ok(fitting)
+    }
+
     /// How a line of the file is named.
     pub(crate) fn place(&self, line: usize) -> String {
         format!("`{}` line {line}", self.prompts.display())
     }
 
     /// What is wrong with the file.
-    pub(crate) fn fault(&self, cause: &str) -> Error {
+    fn fault(&self, cause: &str) -> Error {
         Error::failure(format!("`{}`: {cause}", self.prompts.display()))
-    }
-
-    /// That no prompt leaves room to write.
-    pub(crate) fn too_long(&self) -> Error {
-        self.fault("the context holds none of its prompts; raise --context, or shorten them")
     }
 }
 
@@ -122,8 +149,8 @@ impl SetPrompt {
         matches!(self.content, Content::Messages(_))
     }
 
-    /// The tokens for the model of a name and tokenizer; a conversation needs a template.
-    pub(crate) fn tokens(
+    /// The tokens; a conversation needs a template.
+    fn tokens(
         &self,
         model: (&str, &Tokenizer),
         template: Option<&ChatTemplate>,

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{foretoken, foretoken_with, json, refusal};
+use super::{command, foretoken, foretoken_with, json, refusal};
 
 /// Arguments of a training of seconds, with text that repeats itself.
 fn arguments(folder: &Path, out: &str, more: &[&str]) -> Vec<String> {
@@ -47,6 +49,29 @@ fn heads_are_trained_and_gone_on_with() {
     let second = json(&words(&arguments(folder.path(), "more", &["--from", &from, "--json"])));
     let loss = |object: &Value| object["loss"].as_f64().expect("a loss");
     assert!(loss(&second) < loss(&first), "{second} behind {first}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn heads_to_go_on_with_are_closed_once_they_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = foretoken(&words(&arguments(folder.path(), "first", &["--heads", "1"])));
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let from = folder.path().join("first").display().to_string();
+    let mut line = arguments(folder.path(), "more", &["--from", &from]);
+    let at = line.iter().position(|word| word == "--steps").expect("it is given");
+    "1000000".clone_into(&mut line[at + 1]);
+    let mut child = command(&words(&line)).stderr(Stdio::null()).spawn().expect("it starts");
+    // The first checkpoint comes before the first step.
+    while !folder.path().join("more/checkpoint").exists() {
+        assert_eq!(child.try_wait().expect("a child"), None, "it runs until it is killed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mapped = fs::read_to_string(format!("/proc/{}/maps", child.id())).expect("its memory");
+    child.kill().expect("it is killed");
+    child.wait().expect("it is dead");
+    assert!(mapped.contains("foretoken"), "{mapped}");
+    assert!(!mapped.contains("medusa_lm_head.safetensors"), "{mapped}");
 }
 
 #[test]
@@ -305,7 +330,10 @@ fn sequences_suit_the_model_and_its_heads() {
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let heads = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/medusa/v01");
-    let cases: [(&[&str], &str); 11] = [
+    let made = foretoken(&words(&arguments(folder.path(), "shared", &["--shared-output"])));
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let shared = &folder.path().join("shared").display().to_string();
+    let cases: [(&[&str], &str); 13] = [
         (
             &["--decay", "0"],
             "2 error: invalid value '0' for '--decay <X>': write a number above 0 and at most 1, such as 0.8; \
@@ -313,11 +341,19 @@ fn mistakes_are_named() {
         ),
         (
             &["--shared-output", "--layout", "vllm"],
-            "2 error: --layout: vLLM reads no heads that share the output matrix; leave out --shared-output",
+            "2 error: --layout: vLLM reads no heads that share the output matrix; leave it out",
+        ),
+        (
+            &["--from", shared, "--layout", "vllm"],
+            "2 error: --layout: vLLM reads no heads that share the output matrix; leave it out",
         ),
         (
             &["--from", heads, "--heads", "2"],
             "2 error: the argument '--from <HEADS>' cannot be used with '--heads <N>'; see --help",
+        ),
+        (
+            &["--layers", "18446744073709551615"],
+            "1 error: training 18446744073709551615 parameters needs about ",
         ),
         (&["--temperature", "1"], "2 error: the following required arguments were not provided: "),
         (&["--from", heads], "1 error: --from: "),

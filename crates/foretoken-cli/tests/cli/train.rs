@@ -86,6 +86,7 @@ fn text_that_does_not_fit_in_memory_is_refused_before_it_is_read() {
     fs::File::create(&huge).and_then(|file| file.set_len(1 << 43)).expect("a sparse file");
     for method in [
         "base --shape 32,1,2,1,48 --tokenizer models/foretoken-demo-draft",
+        "base --shape 32,1,2,1,48 --vocab 280",
         "draft demo-draft --shape 32,1,2,1,48",
         "medusa demo-draft --heads 1",
         "medusa demo-draft --heads 1 --joint",

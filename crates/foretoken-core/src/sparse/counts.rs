@@ -10,12 +10,15 @@ pub struct PathCounts {
 }
 
 impl PathCounts {
+    /// Guesses per depth that are counted.
+    pub const RANKS: usize = 10;
+
     /// Counts a position of a text at which the guesses of these ranks were right, from the first depth down
-    /// to the first that had none: a path and all its beginnings.
+    /// to the first that had none: a path and all its beginnings. A rank of [`Self::RANKS`] or more ends the path.
     pub fn add(&mut self, right: impl IntoIterator<Item = u32>) {
         self.positions += 1;
         let mut path = Vec::new();
-        for rank in right {
+        for rank in right.into_iter().take_while(|&rank| (rank as usize) < Self::RANKS) {
             path.push(rank);
             *self.paths.entry(path.clone()).or_default() += 1;
         }

@@ -129,8 +129,8 @@ fn known_rates_of_paths_come_before_products() {
 fn paths_are_counted_with_their_beginnings() {
     let mut counts = PathCounts::default();
     assert_eq!((counts.positions(), counts.rate(&[0])), (0, 0.0));
-    // Where the first guess is wrong, the second's helps nobody.
-    for right in [&[0][..], &[0], &[], &[1, 1]] {
+    // Behind a guess that is wrong, or too far down to count, the next helps nobody.
+    for right in [&[0][..], &[0, 10], &[99, 0], &[1, 1, 10, 0]] {
         counts.add(right.iter().copied());
     }
     let all: Vec<_> = counts.iter().collect();
@@ -138,9 +138,11 @@ fn paths_are_counted_with_their_beginnings() {
     assert_eq!((counts.positions(), counts.rate(&[0]), counts.rate(&[1, 1])), (4, 0.5, 0.25));
     let expected = |nodes| {
         let rate = |path: &[u32]| counts.rate(path);
-        SparseTree::best(&[10, 10], nodes, rate).expected(rate)
+        SparseTree::best(&[PathCounts::RANKS; 3], nodes, rate).expected(rate)
     };
     assert_eq!(expected(1), 1.5, "the best guess of the first depth");
     assert_eq!(expected(2), 1.75, "its second guess too");
     assert_eq!(expected(9), 2.0, "and the second depth's second behind that");
+    counts.add([9, 9]);
+    assert_eq!(counts.rate(&[9, 9]), 0.2, "the last rank that counts");
 }

@@ -40,9 +40,9 @@ mod avx512_bf16 {
         KernelTable { fma_pairs, weight_pairs: fma_pairs, gemm_pairs, ..avx512::TABLE };
 }
 
-/// AVX-512 with the products on tiles.
+/// The products on tiles, beside AVX-512.
 mod amx {
-    use super::{Amx, Avx512, Dot, Fma, Isa, KernelTable, Pack, Pair, PairSum, Tile, avx512_bf16};
+    use super::{Amx, Avx512, Dot, Fma, Isa, KernelTable, Pack, Pair, PairSum, Tile};
     use crate::kernels::{amx_dot, amx_pairs, pack_factors, q4_0, q4_k, q5_k, q6_k, q8_0};
 
     level!(
@@ -61,14 +61,17 @@ mod amx {
                 $name(a: $operands) = $kernel
             );)+
 
-            pub(super) const TABLE: KernelTable = KernelTable {
-                isa: Isa::Amx,
-                sweep_rows: usize::MAX,
-                pair_sum: PairSum::Blocks,
-                interleave_lines: Some(interleave_lines),
-                $($name,)+
-                ..avx512_bf16::TABLE
-            };
+            /// These in place of a table of AVX-512's own.
+            pub(super) fn beside(vectors: KernelTable) -> KernelTable {
+                KernelTable {
+                    isa: Isa::Amx,
+                    sweep_rows: usize::MAX,
+                    pair_sum: PairSum::Blocks,
+                    interleave_lines: Some(interleave_lines),
+                    $($name,)+
+                    ..vectors
+                }
+            }
         };
     }
 
@@ -86,7 +89,7 @@ mod amx {
 /// The table of a level, or of the next lower one this machine has.
 pub(super) fn table(isa: Isa) -> Option<KernelTable> {
     if isa >= Isa::Amx && Amx::detect().is_some() {
-        Some(amx::TABLE)
+        table(Isa::Avx512).map(amx::beside)
     } else if isa >= Isa::Avx512 && Avx512Bf16::detect().is_some() {
         Some(avx512_bf16::TABLE)
     } else if isa >= Isa::Avx512 && Avx512::detect().is_some() {
@@ -110,11 +113,7 @@ pub(super) fn without_bf16() -> Option<KernelTable> {
 #[cfg(test)]
 pub(crate) fn on_tiles() -> Option<KernelTable> {
     #[cfg(target_os = "linux")]
-    return crate::amx::trap::tiles().map(|_| {
-        // Emulated tiles may lack the products of bfloat16 beside them.
-        let fma_pairs = KernelTable::new(Isa::Avx512).fma_pairs;
-        KernelTable { fma_pairs, ..amx::TABLE }
-    });
+    return crate::amx::trap::tiles().and_then(|_| table(Isa::Avx512)).map(amx::beside);
     #[cfg(not(target_os = "linux"))]
     return None;
 }

@@ -1,5 +1,6 @@
 //! How the layouts of Medusa heads call their tensors.
 
+use std::num::Saturating;
 use std::ops::Range;
 
 /// A tensor of a head.
@@ -159,8 +160,14 @@ impl MedusaShape {
 
     /// Number of values of all tensors.
     pub fn parameters(&self) -> usize {
-        let sizes = |tensor| self.dims(tensor).into_iter().fold(1, usize::saturating_mul);
-        self.tensors().map(sizes).fold(0, usize::saturating_add)
+        let Self { count, blocks, hidden, vocab, bias } = *self;
+        let sizes = [count, blocks, hidden, vocab.unwrap_or(0)].map(Saturating);
+        let [count, blocks, hidden, vocab] = sizes;
+        let of_bias = match bias {
+            HeadBias::None => Saturating(0),
+            HeadBias::All => hidden,
+        };
+        (count * (blocks * (hidden * hidden + of_bias) + vocab * hidden)).0
     }
 
     /// What a layout calls a tensor.

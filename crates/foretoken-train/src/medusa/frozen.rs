@@ -54,9 +54,7 @@ impl Learner for Medusa1 {
         vec![&mut self.heads.parameters]
     }
 
-    fn begin_step(&mut self, _: u64, _: u64) {
-        self.loss.begin();
-    }
+    fn begin_step(&mut self, _: u64, _: u64) {}
 
     fn step(&mut self, compute: &mut Compute, batch: &Batch<'_>) -> Result<f64, TrainError> {
         let Self { target, heads, objective, loss, hidden, .. } = self;
@@ -78,11 +76,15 @@ impl Learner for Medusa1 {
         Ok(())
     }
 
+    fn end_evaluation(&mut self, metrics: &mut Metrics) {
+        self.loss.end_evaluation(self.heads.shape().count, metrics);
+    }
+
     fn export(&self, folder: &Path) -> Result<(), TrainError> {
         self.heads.export(folder, &self.export)
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        MedusaParameters::step_bytes(self.heads.shape(), tokens)
+        MedusaParameters::step_bytes(self.heads.shape(), None, tokens)
     }
 }

@@ -15,7 +15,7 @@ use crate::compute::Compute;
 use crate::error::TrainError;
 use crate::learner::{Learner, Metrics, total};
 use crate::llama::{Llama, LlamaOutput};
-use crate::loss::{LossScratch, Targets, Teacher};
+use crate::loss::{Targets, Teacher};
 use crate::medusa::HeadLabels;
 use crate::parameters::{Parameter, Parameters};
 use crate::teacher::FrozenTarget;
@@ -144,7 +144,6 @@ impl Learner for Medusa2 {
     }
 
     fn begin_step(&mut self, done: u64, steps: u64) {
-        self.loss.begin();
         self.lambda = self.options.lambda(done, steps);
         self.stage = self.options.stage(done, steps);
         let rate = match self.stage {
@@ -211,6 +210,10 @@ impl Learner for Medusa2 {
         Ok(())
     }
 
+    fn end_evaluation(&mut self, metrics: &mut Metrics) {
+        self.loss.end_evaluation(self.heads.shape().count, metrics);
+    }
+
     /// The model with its heads among its tensors, as the authors publish what they trained so.
     fn export(&self, folder: &Path) -> Result<(), TrainError> {
         let JointExport { stored, source } = &self.export;
@@ -218,9 +221,7 @@ impl Learner for Medusa2 {
     }
 
     fn step_bytes(&self, tokens: usize) -> usize {
-        let heads = MedusaParameters::step_bytes(self.heads.shape(), tokens);
-        let heads = heads.saturating_add(LossScratch::BLOCK);
-        self.model.shape().step_bytes(tokens).saturating_add(heads)
+        MedusaParameters::step_bytes(self.heads.shape(), Some(self.model.shape()), tokens)
     }
 }
 

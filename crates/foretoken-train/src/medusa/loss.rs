@@ -16,8 +16,6 @@ use crate::parameters::Parameter;
 
 /// Nodes of the tree whose tokens per step are reported, the root aside: those of the published trees.
 const NODES: usize = 63;
-/// Guesses of a head that such a tree may take.
-const RANKS: usize = 10;
 
 /// What heads learn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,11 +79,6 @@ pub(super) struct HeadsLoss {
 }
 
 impl HeadsLoss {
-    /// Begins another evaluation.
-    pub(super) fn begin(&mut self) {
-        self.counts = PathCounts::default();
-    }
-
     /// Computes the loss and adds its gradients to the heads'.
     pub(super) fn step(
         &mut self,
@@ -130,7 +123,7 @@ impl HeadsLoss {
         sum
     }
 
-    /// Adds what each head knows of the text to `metrics`, and what the best tree would yield.
+    /// Adds what each head knows of the text to `metrics`.
     pub(super) fn evaluate(
         &mut self,
         compute: &mut Compute,
@@ -166,11 +159,16 @@ impl HeadsLoss {
             }
         }
         for ranks in ranks.into_iter().filter(|ranks| ranks.len() == count) {
-            counts.add(ranks.into_iter().take_while(|rank| *rank < RANKS as u32));
+            counts.add(ranks);
         }
+    }
+
+    /// Ends the evaluation of so many heads, with what the best tree would yield.
+    pub(super) fn end_evaluation(&mut self, count: usize, metrics: &mut Metrics) {
+        let counts = std::mem::take(&mut self.counts);
         if counts.positions() > 0 {
             let rate = |path: &[u32]| counts.rate(path);
-            let tree = SparseTree::best(&vec![RANKS; count], NODES, rate);
+            let tree = SparseTree::best(&vec![PathCounts::RANKS; count], NODES, rate);
             metrics.set("tokens per step", tree.expected(rate));
         }
     }

@@ -11,7 +11,7 @@ use foretoken_model::{
 use serde_json::json;
 
 use crate::error::TrainError;
-use crate::llama::Beside;
+use crate::llama::{Beside, LlamaShape};
 use crate::loss::LossScratch;
 use crate::parameters::{Parameter, Parameters};
 
@@ -137,14 +137,20 @@ impl MedusaParameters {
         Beside { config, tensors: names.zip(self.parameters.as_slice()).collect() }
     }
 
-    /// Bytes of memory that steps on so many tokens need beside the parameters.
-    pub fn step_bytes(shape: MedusaShape, tokens: usize) -> usize {
+    /// Bytes of memory that steps on so many tokens need beside the parameters of heads of this shape, and of the
+    /// model if it is trained with them.
+    pub fn step_bytes(shape: MedusaShape, model: Option<&LlamaShape>, tokens: usize) -> usize {
+        // The original's logits, beside the model's own.
+        let with_model =
+            |model: &LlamaShape| model.step_bytes(tokens).saturating_add(LossScratch::BLOCK);
+        let of_model = model.map_or(0, with_model);
         let [tokens, blocks, hidden] = [tokens, shape.blocks, shape.hidden].map(Saturating);
         // The model's states, those gathered for a head and for its labels, two gradients, and the stream.
         let rows = Saturating(5) + Saturating(2) * blocks;
         (tokens * rows * hidden * Saturating(size_of::<f32>()))
             .0
             .saturating_add(2 * LossScratch::BLOCK)
+            .saturating_add(of_model)
     }
 
     /// Parameters of a block.

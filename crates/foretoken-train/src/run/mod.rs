@@ -189,12 +189,13 @@ impl<L: Learner> Run<L> {
         Ok((point, pace))
     }
 
-    /// What the held-out text says; once per step, for learners count over the pieces of one evaluation.
+    /// What the held-out text says.
     fn evaluate(&mut self, compute: &mut Compute) -> Result<Metrics, RunError> {
         let mut metrics = Metrics::default();
         for piece in self.held_out.pieces(self.options.piece) {
             self.learner.evaluate(compute, &piece, &mut metrics)?;
         }
+        self.learner.end_evaluation(&mut metrics);
         Ok(metrics)
     }
 

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use foretoken_model::MAX_SAFETENSORS_HEADER;
+use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
 use super::error::RunError;
@@ -23,7 +25,7 @@ pub(super) struct TensorFile {
 }
 
 impl TensorFile {
-    /// Reads the header, and checks that the file is as long as it says.
+    /// Reads the header, and checks that the file is as long as it says and holds nothing but f32.
     ///
     /// # Errors
     /// If the file cannot be read, or is damaged.
@@ -42,6 +44,9 @@ impl TensorFile {
         if start > len {
             return Err(damaged(format!("its {len} bytes end before its header does")));
         }
+        if of_header > MAX_SAFETENSORS_HEADER {
+            return Err(damaged(format!("its header has {of_header} bytes")));
+        }
         let mut header = vec![0; of_header as usize];
         file.read_exact(&mut header).map_err(read)?;
         let header: Metadata =
@@ -49,6 +54,11 @@ impl TensorFile {
         let wanted = start.saturating_add(header.data_len() as u64);
         if len != wanted {
             return Err(damaged(format!("it has {len} bytes, not {wanted}")));
+        }
+        if let Some((name, info)) =
+            header.tensors().iter().find(|(_, info)| info.dtype != Dtype::F32)
+        {
+            return Err(damaged(format!("`{name}` holds {}, not F32", info.dtype)));
         }
         Ok(Self { path: path.to_owned(), file, header, start })
     }

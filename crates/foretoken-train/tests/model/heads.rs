@@ -143,6 +143,8 @@ fn text_that_repeats_is_foreseen() {
     let evaluate = |learner: &mut Medusa1, compute: &mut Compute| {
         let mut metrics = Metrics::default();
         learner.evaluate(compute, &batch, &mut metrics).expect("a good batch");
+        assert_eq!(metrics.mean("tokens per step"), None, "of a whole evaluation only");
+        learner.end_evaluation(&mut metrics);
         let mean = |name: &str| metrics.mean(name).expect("it was measured");
         [mean("loss"), mean("head 1 top1"), mean("head 2 top5"), mean("tokens per step")]
     };
@@ -183,6 +185,7 @@ fn heads_go_through_files() {
         let files = MedusaHeads::open(&source).expect("the heads open");
         assert!(files.warnings().is_empty(), "{:?}", files.warnings());
         let read = MedusaParameters::read(&files, &spec).expect("heads of the model");
+        assert_eq!(read.shape().parameters(), read.parameters.count());
         let values = |heads: &MedusaParameters| -> Vec<(String, Vec<f32>)> {
             let parameters = heads.parameters.as_slice().iter();
             parameters.map(|p| (p.name.clone(), p.values.clone())).collect()

@@ -140,9 +140,16 @@ fn damaged_checkpoints_are_named() {
         let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).expect(from);
         [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat()
     };
+    fails(&renamed("\"F32\"", "\"I32\""), "` holds I32, not F32");
     let wanted = "`model.norm.weight` should have 16 values and is missing";
     fails(&renamed("\"model.norm.weight\"", "\"model.nerm.weight\""), wanted);
     fails(&renamed("model.norm.weight.exp_avg\"", "model.norm.weight.exp_abg\""), "exp_avg`");
+    // A hole of a gigabyte, which is not to be read.
+    fs::write(&path, (1u64 << 30).to_le_bytes()).expect("it is written");
+    let file = fs::File::options().write(true).open(&path).expect("the file");
+    file.set_len((1 << 30) + 8).expect("a hole");
+    let error = open(&compute, options(7), folder.path()).expect_err("no header").to_string();
+    assert!(error.contains("its header has 1073741824 bytes"), "{error}");
     fs::write(&path, bytes).expect("it is written");
     let path = folder.path().join("checkpoint/state.json");
     let text = fs::read_to_string(&path).expect("the state");

@@ -10,7 +10,7 @@ mod tally;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use foretoken_core::{SamplingParams, TokenId};
+use foretoken_core::{PathCounts, SamplingParams, TokenId};
 use foretoken_model::{Heads, MedusaCalibration};
 
 use self::tally::Tally;
@@ -18,9 +18,6 @@ use crate::builder::Opened;
 use crate::drafters::{DraftTask, Drafter, Lists, Merged, Needs, SequenceKey, Sight};
 use crate::looping::LoopWatch;
 use crate::{Engine, EngineOptions, Error, Event, MedusaOptions, Request, RequestId};
-
-/// Guesses of each head that are counted.
-const RANKS: usize = 10;
 
 /// What heads are measured on.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,7 +168,7 @@ struct Recorder {
 
 impl Recorder {
     fn new(heads: Box<dyn Heads>, vocab: usize, tally: Arc<Mutex<Tally>>) -> Self {
-        let lengths = vec![RANKS; heads.count()];
+        let lengths = vec![PathCounts::RANKS; heads.count()];
         Self { heads, lists: Lists::new(vocab), lengths, open: HashMap::new(), tally }
     }
 }

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use foretoken_core::{PathCounts, SparseTree, TokenId};
 use foretoken_model::{MedusaMeasurement, MedusaPath};
 
-use super::RANKS;
-
+const RANKS: usize = PathCounts::RANKS;
 /// Most paths that are kept.
 const PATHS: usize = 512;
 /// A path that was right less often tells nothing about the next text.

@@ -6,7 +6,7 @@ mod report;
 use std::num::NonZeroUsize;
 
 use clap::Arg;
-use foretoken::{ChatTemplate, Engine, Error as EngineError, Request};
+use foretoken::{ChatTemplate, Engine, Request};
 
 use crate::args::{
     DraftArgs, Expected, ExpectedArgs, LoadArgs, PromptSetArgs, SamplingArgs, SetPrompt,
@@ -123,38 +123,24 @@ struct Job {
 
 impl Args {
     /// The requests, at least one. What an engine has against them is found now rather than after
-    /// minutes of measuring; prompts that the context does not hold are left out with a warning.
+    /// minutes of measuring.
     fn jobs(
         &self,
         engine: &mut Engine,
         prompts: Vec<SetPrompt>,
         (template, expected): (Option<&ChatTemplate>, &Expected),
     ) -> Result<Vec<Job>, Error> {
+        let model = (engine.checkpoint().name(), engine.tokenizer());
+        let prompts = self.set.fitting(prompts, model, template, engine.target().context())?;
         let mut jobs = Vec::new();
-        for prompt in prompts {
-            let model = (engine.checkpoint().name(), engine.tokenizer());
-            let place = self.set.place(prompt.line);
-            let tokens = prompt.tokens(model, template).map_err(|cause| cause.context(&place))?;
+        for (prompt, tokens) in prompts {
             let mut request = Request::new(tokens);
             self.sampling.apply(engine, &mut request)?;
             request.rule = self.drafting.rule()?;
             expected.apply(engine.tokenizer(), &mut request)?;
-            match engine.submit(request.clone()) {
-                Ok(id) => {
-                    engine.cancel(id);
-                    jobs.push(Job { prompt, request });
-                }
-                Err(cause @ EngineError::PromptTooLong { .. }) => {
-                    output::warn(&format!("{place}: left out: {cause}"));
-                }
-                Err(cause @ EngineError::EmptyPrompt) => {
-                    return Err(Error::from(cause).context(&place));
-                }
-                Err(cause) => return Err(cause.into()),
-            }
-        }
-        if jobs.is_empty() {
-            return Err(self.set.too_long());
+            let id = engine.submit(request.clone())?;
+            engine.cancel(id);
+            jobs.push(Job { prompt, request });
         }
         Ok(jobs)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use foretoken::ModelSource;
 use foretoken_train::data::Encoder;
-use foretoken_train::{BaseModel, Llama, Start, StoredAs, train_tokenizer};
+use foretoken_train::{BaseModel, Llama, LlamaShape, Start, StoredAs, train_tokenizer};
 
 use super::session::{Recipe, Session, check_memory, tokens_at_once};
 use crate::args::{ShapeArgs, TrainArgs};
@@ -51,8 +51,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let session = Session::start(train)?;
     let source = ModelSource::Folder(args.tokenizer(&session)?);
     let tokenizer = source.tokenizer()?;
-    let shape = args.shape.llama(tokenizer.vocab_size(), CONTEXT.max(train.length.get()));
-    check_memory(train, shape.parameters(), shape.step_bytes(tokens_at_once(train)))?;
+    let shape = args.fitting(tokenizer.vocab_size())?;
     let encoder = Encoder::new(tokenizer, source.chat_template()?, shape.vocab);
     let vocabulary =
         if args.tokenizer.is_some() { "given".to_owned() } else { args.vocab.to_string() };
@@ -67,6 +66,14 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
 }
 
 impl Args {
+    /// The shape of the model with so many tokens, if it fits in memory.
+    fn fitting(&self, vocab: usize) -> Result<LlamaShape, Error> {
+        let train = &self.train;
+        let shape = self.shape.llama(vocab, CONTEXT.max(train.length.get()));
+        check_memory(train, shape.parameters(), shape.step_bytes(tokens_at_once(train)))?;
+        Ok(shape)
+    }
+
     /// The folder with the tokenizer: the given one, that of the run that goes on, or a new one.
     fn tokenizer(&self, session: &Session) -> Result<PathBuf, Error> {
         if let Some(folder) = &self.tokenizer {
@@ -74,6 +81,7 @@ impl Args {
         }
         let folder = self.train.out.join(TOKENIZER);
         if session.begins() == Start::Anew {
+            self.fitting(self.vocab.get())?;
             output::note(&format!("training a tokenizer of {} tokens", self.vocab));
             train_tokenizer(self.vocab.get(), &self.train.data, &folder)?;
         }

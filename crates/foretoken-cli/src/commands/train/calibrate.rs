@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use foretoken::{
-    CalibrationOptions, Checkpoint, EngineOptions, Error as EngineError, MedusaCalibration,
-    MedusaMeasurement, MedusaSource, ModelSource, OpenOptions, SamplingParams, calibrate_medusa,
+    CalibrationOptions, Checkpoint, EngineOptions, MedusaCalibration, MedusaMeasurement,
+    MedusaSource, ModelSource, OpenOptions, SamplingParams, calibrate_medusa,
 };
 use serde_json::{Value, json};
 
@@ -172,24 +172,9 @@ fn tokens(
     let (source, context) = (checkpoint.source(), context.unwrap_or(checkpoint.spec().context));
     let (read, tokenizer) = (set.read()?, source.tokenizer()?);
     let template = set.template(&read, source)?;
-    let mut prompts = Vec::new();
-    for prompt in read {
-        let place = set.place(prompt.line);
-        let tokens = prompt.tokens((checkpoint.name(), &tokenizer), template.as_ref());
-        let tokens = tokens.map_err(|cause| cause.context(&place))?;
-        match tokens.len() {
-            0 => return Err(Error::from(EngineError::EmptyPrompt).context(&place)),
-            tokens if tokens >= context => {
-                let cause = EngineError::PromptTooLong { tokens, context };
-                output::warn(&format!("{place}: left out: {cause}"));
-            }
-            _ => prompts.push(tokens),
-        }
-    }
-    if prompts.is_empty() {
-        return Err(set.too_long());
-    }
-    Ok(prompts)
+    let model = (checkpoint.name(), &tokenizer);
+    let prompts = set.fitting(read, model, template.as_ref(), context)?;
+    Ok(prompts.into_iter().map(|(_, tokens)| tokens).collect())
 }
 
 /// A measurement for people.

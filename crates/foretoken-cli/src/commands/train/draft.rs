@@ -65,7 +65,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let shape = args.shape.llama(spec.vocab, spec.context);
     let encoder = Encoder::of(&checkpoint)?;
     let target = FrozenTarget::load(session.compute(), &checkpoint, args.quant)?;
-    check_memory(train, shape.parameters(), shape.step_bytes(tokens_at_once(train)))?;
+    let step = DraftModel::step_bytes_for(&shape, spec, tokens_at_once(train));
+    check_memory(train, shape.parameters(), step)?;
     let identity = args.identity(checkpoint.name());
     let model = Llama::new(session.compute(), shape, train.seed)?;
     let draft = BaseModel { model, stored: StoredAs::Bf16, source: files };

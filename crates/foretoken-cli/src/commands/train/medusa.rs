@@ -127,12 +127,12 @@ fn parse_decay(text: &str) -> Result<f32, &'static str> {
 /// Trains the heads.
 pub(super) fn run(args: Args) -> Result<(), Error> {
     let Args { model, heads, joint, distill, mut train } = args;
-    heads.check()?;
+    let first = heads.first()?;
+    heads.check(first.as_ref())?;
     distill.check()?;
     let mut session = Session::start(&train)?;
     let source = engine::resolve(&model)?;
     let checkpoint = Checkpoint::open(&source, &OpenOptions::default())?;
-    let first = heads.first()?;
     let shape = heads.shape(first.as_ref(), checkpoint.spec());
     train.check_length(checkpoint.spec().context)?;
     if train.length.get() <= shape.count {
@@ -154,8 +154,9 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     }
     let target = FrozenTarget::load(session.compute(), &checkpoint, heads.quant)?;
     fits(&train)?;
-    let parameters = match &first {
-        Some(files) => MedusaParameters::read(files, target.spec())
+    // Files that are read are not kept open.
+    let parameters = match first {
+        Some(files) => MedusaParameters::read(&files, target.spec())
             .map_err(|cause| Error::from(cause).context(FROM))?,
         None => MedusaParameters::new(shape, target.head()),
     };
@@ -187,23 +188,17 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
 
 /// Refuses heads, and a model that is trained with them, that do not fit in memory.
 fn fits(train: &TrainArgs, heads: MedusaShape, model: Option<&LlamaShape>) -> Result<(), Error> {
-    let tokens = tokens_at_once(train);
-    let (parameters, step) =
-        model.map_or((0, 0), |model| (model.parameters(), model.step_bytes(tokens)));
-    let parameters = parameters.saturating_add(heads.parameters());
-    check_memory(
-        train,
-        parameters,
-        step.saturating_add(MedusaParameters::step_bytes(heads, tokens)),
-    )
+    let parameters = model.map_or(0, LlamaShape::parameters).saturating_add(heads.parameters());
+    let step = MedusaParameters::step_bytes(heads, model, tokens_at_once(train));
+    check_memory(train, parameters, step)
 }
 
 impl HeadArgs {
-    /// Refuses layouts that have no place for the heads.
-    fn check(&self) -> Result<(), Error> {
-        if self.shared_output && self.layout == HeadLayout::Vllm {
-            let cause =
-                "vLLM reads no heads that share the output matrix; leave out --shared-output";
+    /// Refuses layouts that have no place for the heads, those to begin with or new ones.
+    fn check(&self, first: Option<&MedusaHeads>) -> Result<(), Error> {
+        let shares_output = first.map_or(self.shared_output, |first| first.vocab().is_none());
+        if shares_output && self.layout == HeadLayout::Vllm {
+            let cause = "vLLM reads no heads that share the output matrix; leave it out";
             return Err(Error::flag("--layout", cause));
         }
         Ok(())

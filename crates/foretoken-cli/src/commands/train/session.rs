@@ -133,8 +133,7 @@ impl Session {
 /// Refuses a training of so many parameters whose steps need so many bytes if it does not fit in memory with
 /// all its text.
 pub(super) fn check_memory(train: &TrainArgs, parameters: usize, step: usize) -> Result<(), Error> {
-    let files: Vec<_> = train.data.iter().chain(&train.validate).cloned().collect();
-    let text = Corpus::memory(&files)?;
+    let text = Corpus::memory(&train.data)?.saturating_add(Corpus::memory(&train.validate)?);
     Ok(foretoken_train::check_memory(parameters, step.saturating_add(text))?)
 }
 
