@@ -1,9 +1,11 @@
-//! Progress of loads and measurements, on a terminal only and only of those that take long, and of trainings.
+//! Progress of what takes long, on a terminal only: loads, readings, measurements, trainings.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use foretoken_train::{Event, Progress};
+use foretoken_train::data::{Corpus, DataError, Encoder};
+use foretoken_train::{Compute, Event, Progress};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use crate::output;
@@ -52,6 +54,21 @@ impl Bar {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Reads a corpus under a bar.
+pub(crate) fn read_corpus(
+    compute: &Compute,
+    encoder: &Encoder,
+    paths: &[PathBuf],
+) -> Result<Corpus, DataError> {
+    let mut bar = Bar::new("reading");
+    let name = if let [path] = paths { path.display().to_string() } else { "text".to_owned() };
+    let corpus = Corpus::read(compute, encoder, paths, &mut |done, total| {
+        bar.update(&name, done as usize, total as usize);
+    });
+    bar.clear();
+    corpus
 }
 
 /// What held-out text says, by name.

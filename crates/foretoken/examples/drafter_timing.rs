@@ -86,7 +86,7 @@ fn measure(
     let mut micros = Vec::with_capacity(text.len());
     let mut drafted = 0;
     let region = Region::new(ALLOCATOR);
-    drafter.begin(key, &[]);
+    drafter.begin(key, &text[..1]);
     for &token in text {
         tasks[0].text.push(token);
         tasks[0].tree.set_single(token);

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use foretoken::{Checkpoint, CorpusIndex, OpenOptions, UnknownKeys, available_memory};
-use foretoken_train::data::{Corpus, Encoder};
+use foretoken_train::data::Encoder;
 use foretoken_train::{Compute, CpuOptions, Precision, default_threads};
 use serde_json::json;
 
 use crate::error::Error;
-use crate::progress::Bar;
+use crate::progress::{Bar, read_corpus};
 use crate::{demo, engine, output};
 
 const AFTER_HELP: &str = "\
@@ -53,8 +53,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let checkpoint = Checkpoint::open(&source, &options)?;
     let options = CpuOptions { threads: default_threads(), isa: None };
     let compute = Compute::new(options, Precision::F32);
-    let corpus =
-        Corpus::read(&compute, &Encoder::of(&checkpoint)?, std::slice::from_ref(&args.corpus))?;
+    let paths = std::slice::from_ref(&args.corpus);
+    let corpus = read_corpus(&compute, &Encoder::of(&checkpoint)?, paths)?;
     if corpus.skipped().count > 0 {
         output::warn(&corpus.skipped().to_string());
     }

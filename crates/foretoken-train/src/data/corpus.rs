@@ -9,7 +9,7 @@ use foretoken_core::TokenId;
 use super::document::Document;
 use super::encode::Encoder;
 use super::error::{DataError, LineError};
-use super::files::{Line, Lines, expand, memory};
+use super::files::{Line, Lines, expand, memory, size};
 use super::hash::Hash;
 use crate::compute::Compute;
 
@@ -55,7 +55,7 @@ impl fmt::Display for Skipped {
 
 impl Corpus {
     /// Reads files of lines, and the `.jsonl` and `.jsonl.gz` files right in folders, on all threads. Lines
-    /// that are no documents are skipped and counted.
+    /// that are no documents are skipped and counted. `tell` hears how many of all bytes on disk were read.
     ///
     /// # Errors
     /// If a file cannot be read, or no line of any can be learned from.
@@ -63,9 +63,10 @@ impl Corpus {
         compute: &Compute,
         encoder: &Encoder,
         paths: &[PathBuf],
+        tell: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, DataError> {
         let files = expand(paths)?;
-        let mut corpus = Self::default();
+        let (mut corpus, mut before, total) = (Self::default(), 0, size(&files));
         for file in &files {
             let mut lines = Lines::open(file)?;
             loop {
@@ -74,7 +75,10 @@ impl Corpus {
                     break;
                 }
                 corpus.encode(compute, encoder, file, block);
+                tell(before + lines.position(), total);
             }
+            before += lines.position();
+            tell(before, total);
         }
         if corpus.ends.is_empty() {
             return Err(DataError::Nothing { files, skipped: corpus.skipped });

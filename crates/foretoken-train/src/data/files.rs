@@ -1,7 +1,7 @@
 //! Files of lines, plain or compressed, alone or in folders.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
@@ -41,6 +41,11 @@ pub(super) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
+/// Bytes of files as they lie on disk; of what is no file none.
+pub(super) fn size(files: &[PathBuf]) -> u64 {
+    files.iter().filter_map(|file| fs::metadata(file).ok()).map(|found| found.len()).sum()
+}
+
 /// Bytes of memory per byte of a plain file: a token takes five, and stands for three or four of text.
 const PLAIN: u64 = 2;
 /// Bytes of text per byte of a compressed file.
@@ -61,6 +66,8 @@ pub(super) fn memory(files: &[PathBuf]) -> Result<u64, DataError> {
 pub(super) struct Lines {
     path: PathBuf,
     reader: Box<dyn BufRead + Send>,
+    /// The same file as the reader's, at the same place.
+    place: File,
     number: u64,
 }
 
@@ -77,14 +84,21 @@ impl Lines {
     /// Opens a file, compressed if its first bytes say so.
     pub(super) fn open(path: &Path) -> Result<Self, DataError> {
         let read = |cause| DataError::Read { path: path.to_owned(), cause };
-        let mut file = BufReader::new(File::open(path).map_err(read)?);
+        let file = File::open(path).map_err(read)?;
+        let place = file.try_clone().map_err(read)?;
+        let mut file = BufReader::new(file);
         let is_gzip = file.fill_buf().map_err(read)?.starts_with(&GZIP);
         let reader: Box<dyn BufRead + Send> = if is_gzip {
             Box::new(BufReader::new(MultiGzDecoder::new(file)))
         } else {
             Box::new(file)
         };
-        Ok(Self { path: path.to_owned(), reader, number: 0 })
+        Ok(Self { path: path.to_owned(), reader, place, number: 0 })
+    }
+
+    /// Bytes of the file that were read, as it lies on disk; 0 where it has no places, as a pipe.
+    pub(super) fn position(&mut self) -> u64 {
+        self.place.stream_position().unwrap_or(0)
     }
 
     /// The next line that is not blank, if there is one.

@@ -16,7 +16,7 @@ use super::plot;
 use crate::args::TrainArgs;
 use crate::error::Error;
 use crate::output;
-use crate::progress::{TrainingBar, held_out};
+use crate::progress::{TrainingBar, held_out, read_corpus};
 
 /// Part of the data that validates where nothing else does.
 const HELD_OUT: f64 = 0.01;
@@ -71,7 +71,7 @@ impl Session {
 
     /// Reads text; lines that are no documents are told and counted.
     pub(super) fn read(&mut self, encoder: &Encoder, paths: &[PathBuf]) -> Result<Corpus, Error> {
-        let text = Corpus::read(&self.compute, encoder, paths)?;
+        let text = read_corpus(&self.compute, encoder, paths)?;
         let skipped = text.skipped();
         if skipped.count > 0 {
             output::warn(&skipped.to_string());
