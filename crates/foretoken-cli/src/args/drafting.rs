@@ -51,9 +51,12 @@ pub(crate) struct DraftArgs {
     #[arg(long, value_name = "FORMAT", env = "FORETOKEN_DRAFT_QUANT", value_parser = formats())]
     draft_quant: Option<WeightFormat>,
 
-    /// Most drafted tokens per step; drafters stay below it as they see fit [default: 8; with `suffix`
-    /// and `recycle` 16; with `prediction` 32; with `medusa` and `lookahead`, their trees]
-    #[arg(long, value_name = "N", env = "FORETOKEN_DRAFT_TOKENS")]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "FORETOKEN_DRAFT_TOKENS",
+        help = draft_tokens_help()
+    )]
     draft_tokens: Option<usize>,
 
     /// Most alternatives per drafted token; 1 drafts chains, more drafts trees
@@ -224,6 +227,16 @@ fn draft_vocabularies() -> impl TypedValueParser<Value = DraftVocabulary> {
 }
 
 /// The methods there are, from the registry.
+fn draft_tokens_help() -> String {
+    let drafting = DRAFTERS.iter().filter(|info| info.nodes > 0);
+    let most = drafting.map(|info| format!("{} {}", info.name, info.nodes));
+    let most = most.collect::<Vec<_>>().join(", ");
+    format!(
+        "Most drafted tokens per step; drafters stay below it as they see fit [default: {most}, of several \
+         the largest]"
+    )
+}
+
 fn drafter_help() -> String {
     let methods = DRAFTERS.iter().map(|info| format!("{} ({})", info.name, info.summary));
     let methods = methods.collect::<Vec<_>>().join(", ");

@@ -121,18 +121,18 @@ impl SuffixDrafter {
         let own = || automaton.places().take_while(|place| place.agreeing >= SHORTEST);
         let agreeing = |place: Option<Place>| place.map_or(0, |place| place.agreeing);
         let quotes = agreeing(quoted.first().copied()) > agreeing(own().next());
-        for quote in [quotes, !quotes] {
-            if let Some(corpus) = corpus.as_ref().filter(|_| quote) {
-                merger.merge(quoted.iter().copied(), room, builder, |place, depth| {
-                    corpus.token(place.next + depth)
-                });
-            } else if !quote {
+        // The surer of the two goes first; the other gets the room that is left.
+        for is_quote in [quotes, !quotes] {
+            if is_quote {
+                let follow = |place: Place, depth| corpus.as_ref()?.token(place.next + depth);
+                merger.merge(quoted.iter().copied(), room, builder, follow);
+            } else {
                 // Ends of several lengths often stood last at the same place.
                 let mut before = None;
                 let apart = |place: &Place| before.replace(place.next) != Some(place.next);
                 let places = own().filter(apart).take(BRANCHES);
-                merger
-                    .merge(places, room, builder, |place, depth| automaton.follow_up(place, depth));
+                let follow = |place, depth| automaton.follow_up(place, depth);
+                merger.merge(places, room, builder, follow);
             }
         }
         builder.freeze(&mut task.tree);
