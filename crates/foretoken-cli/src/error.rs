@@ -167,6 +167,7 @@ impl From<EngineError> for Error {
             EngineError::Params(cause) => return Self::from(*cause),
             EngineError::UnknownDrafter { .. }
             | EngineError::RepeatedDrafter { .. }
+            | EngineError::MergedNone
             | EngineError::NoDraftModel { .. }
             | EngineError::NoMedusaHeads { .. } => "--drafter",
             EngineError::MedusaChoices { .. } => "--medusa-choices",

@@ -127,6 +127,14 @@ impl CorpusIndex {
         Ok(Self { map, vocab, len })
     }
 
+    /// Finds out whether an index could be written to a file, before anything is computed.
+    ///
+    /// # Errors
+    /// If something else is there, or nothing can be made there.
+    pub fn check_place(file: &Path) -> Result<(), ModelError> {
+        aside::check(file)
+    }
+
     /// Writes the index of documents for a model of `vocab` tokens, and returns how many tokens it has, a
     /// separator per document included. `tell` hears how many of [`Self::ROUNDS`] are done.
     ///

@@ -71,12 +71,13 @@ fn drafters(name: &str) -> Result<Vec<Box<dyn Drafter>>, foretoken::Error> {
     Ok(drafters)
 }
 
-/// Grows a text under a drafter, and prints a line that begins with `name`.
+/// Grows a text under a drafter that keeps `kept` tokens of it, and prints a line that begins with `name`.
 fn measure(
     name: &str,
     mut drafter: Box<dyn Drafter>,
     text: &[TokenId],
     prediction: Vec<TokenId>,
+    kept: usize,
 ) -> Result<(), Box<dyn Error>> {
     let key = SequenceKey::new(1);
     let sampler = Sampler::new(SamplingParams::default(), Noise { seed: 0, choice: 0 }, VOCAB)?;
@@ -113,18 +114,32 @@ fn measure(
         micros[count / 2],
         micros[count / 100 * 99],
         micros[count - 1],
-        bytes as f64 / count as f64,
+        bytes as f64 / kept as f64,
         drafted as f64 / count as f64,
     );
     Ok(())
 }
 
 fn registry() -> Result<(), Box<dyn Error>> {
-    let alone = |info: &&DrafterInfo| info.needs == Needs::Nothing && info.name != "none";
+    let alone = |info: &&DrafterInfo| {
+        matches!(info.needs, Needs::Nothing | Needs::Prediction) && info.name != "none"
+    };
     for DrafterInfo { name, .. } in DRAFTERS.iter().filter(alone) {
         let drafter = || drafters(name).map(|mut drafters| drafters.remove(0));
-        measure(&format!("{name}, random"), drafter()?, &random(0, LENGTH), random(1, LENGTH))?;
-        measure(&format!("{name}, one token"), drafter()?, &vec![7; LENGTH], vec![7; LENGTH])?;
+        measure(
+            &format!("{name}, random"),
+            drafter()?,
+            &random(0, LENGTH),
+            random(1, LENGTH),
+            LENGTH,
+        )?;
+        measure(
+            &format!("{name}, one token"),
+            drafter()?,
+            &vec![7; LENGTH],
+            vec![7; LENGTH],
+            LENGTH,
+        )?;
     }
     Ok(())
 }
@@ -132,11 +147,11 @@ fn registry() -> Result<(), Box<dyn Error>> {
 fn stores() -> Result<(), Box<dyn Error>> {
     let whole = STORES.map(|length| (length, length));
     for (length, capacity) in whole.into_iter().chain([(3 * CAPACITY, CAPACITY)]) {
-        println!("{length} tokens, {capacity} kept; bytes per token of the text");
+        println!("{length} tokens, {capacity} kept");
         let suffix = || Box::new(SuffixDrafter::new(NODES, capacity));
-        measure("random", suffix(), &random(0, length), Vec::new())?;
-        measure("one token", suffix(), &vec![7; length], Vec::new())?;
-        measure("copying", suffix(), &copying(length), Vec::new())?;
+        measure("random", suffix(), &random(0, length), Vec::new(), capacity)?;
+        measure("one token", suffix(), &vec![7; length], Vec::new(), capacity)?;
+        measure("copying", suffix(), &copying(length), Vec::new(), capacity)?;
     }
     Ok(())
 }

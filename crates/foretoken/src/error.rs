@@ -39,6 +39,11 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// Plain decoding among others.
+    #[error(
+        "drafter `none` drafts nothing, so it is merged with no other; leave it or the others out"
+    )]
+    MergedNone,
     /// A drafter needs a model of its own.
     #[error("drafter `{drafter}` needs a draft model; name one with --draft-model")]
     NoDraftModel {

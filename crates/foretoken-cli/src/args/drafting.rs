@@ -12,6 +12,7 @@ use foretoken::{
 use super::loading::formats;
 use crate::demo;
 use crate::error::Error;
+use crate::output;
 
 /// Flags of drafting.
 #[derive(Debug, Args)]
@@ -59,7 +60,7 @@ pub(crate) struct DraftArgs {
     )]
     draft_tokens: Option<usize>,
 
-    /// Most alternatives per drafted token; 1 drafts chains, more drafts trees
+    /// `model`: most alternatives per drafted token; 1 drafts chains, more drafts trees
     #[arg(
         long,
         value_name = "N",
@@ -68,7 +69,7 @@ pub(crate) struct DraftArgs {
     )]
     draft_width: usize,
 
-    /// Least estimated probability of acceptance at which a token is drafted
+    /// `model` and `prediction`: least estimated probability of acceptance at which a token is drafted
     #[arg(
         long,
         value_name = "P",
@@ -79,7 +80,7 @@ pub(crate) struct DraftArgs {
     draft_min_prob: f64,
 
     /// Medusa heads trained for the model: a folder, a .safetensors or .pt file, or a hub id in the local
-    /// cache
+    /// cache [default: the demo's own for `demo`]
     #[arg(long, value_name = "HEADS", env = "FORETOKEN_MEDUSA_HEADS")]
     medusa_heads: Option<String>,
 
@@ -95,7 +96,7 @@ pub(crate) struct DraftArgs {
 
     /// `lookahead`: columns of its window, tokens of its n-grams, guesses per step, such as 7,5,7 [default: what
     /// the measured cost of rows allows]
-    #[arg(long, value_name = "W,N,G", env = "FORETOKEN_LOOKAHEAD")]
+    #[arg(long, value_name = "W,N,G", env = "FORETOKEN_LOOKAHEAD", allow_hyphen_values = true)]
     lookahead: Option<String>,
 
     /// `suffix`: a corpus to search besides the session's texts, as `foretoken index` makes it
@@ -154,6 +155,7 @@ impl DraftArgs {
         };
         options.lookahead = self.lookahead.as_deref().map(LookaheadShape::parse).transpose()?;
         options.suffix_corpus.clone_from(&self.suffix_corpus);
+        self.warn_of_unread();
         let open_tree = options.medusa.choices.nodes().or(self.draft_tokens).is_none();
         let looks_ahead = self.names().any(|name| name == "lookahead");
         let open_window = looks_ahead && options.lookahead.is_none();
@@ -177,8 +179,33 @@ impl DraftArgs {
         self.drafter.split([',', '+'])
     }
 
+    /// Refuses the drafter of predictions where there is none.
+    pub(crate) fn check(&self, predicts: bool) -> Result<(), Error> {
+        if self.needs(Needs::Prediction) && !predicts {
+            let cause = "`prediction` follows a text that is expected; `generate` and `bench generate` read \
+                         one with --prediction FILE";
+            return Err(Error::flag("--drafter", cause));
+        }
+        Ok(())
+    }
+
+    /// Tells of what is given and read by no drafter that is named.
+    fn warn_of_unread(&self) {
+        let given = [
+            ("--lookahead", "lookahead", self.lookahead.is_some()),
+            ("--suffix-corpus", "suffix", self.suffix_corpus.is_some()),
+        ];
+        for (flag, reader, is_given) in given {
+            if is_given && self.names().all(|name| name != reader) {
+                output::warn(&format!(
+                    "{flag} is read by `{reader}` only, which --drafter does not name"
+                ));
+            }
+        }
+    }
+
     /// Whether a drafter that is named needs this.
-    fn needs(&self, what: Needs) -> bool {
+    pub(super) fn needs(&self, what: Needs) -> bool {
         let needs = |name| DRAFTERS.iter().any(|info| info.name == name && info.needs == what);
         self.names().any(needs)
     }
@@ -232,8 +259,9 @@ fn draft_tokens_help() -> String {
     let most = drafting.map(|info| format!("{} {}", info.name, info.nodes));
     let most = most.collect::<Vec<_>>().join(", ");
     format!(
-        "Most drafted tokens per step; drafters stay below it as they see fit [default: {most}, of several \
-         the largest]"
+        "Most drafted tokens per step, 1 to {}; drafters stay below it as they see fit [default: {most}, of \
+         several the largest]",
+        DraftOptions::MAX_TOKENS
     )
 }
 

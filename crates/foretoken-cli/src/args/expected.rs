@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use foretoken::{Error as EngineError, Request, Rule, TokenId, Tokenizer};
+use foretoken::{Error as EngineError, Needs, Request, Rule, TokenId, Tokenizer};
 
+use super::DraftArgs;
 use super::prompt::read_text;
 use crate::error::Error;
 
@@ -17,8 +18,9 @@ const PREDICTION: &str = "prediction";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Drafting options")]
 pub(crate) struct ExpectedArgs {
-    /// File with what the text is expected to be, such as a file before its edit: it is drafted from around
-    /// its changes and never changes the text
+    /// File with what the text is expected to be, such as a file before its edit, or `-` for standard input:
+    /// the drafter `prediction`, put in front of --drafter, follows it around its changes, and it never changes
+    /// the text
     #[arg(long, value_name = "FILE")]
     prediction: Option<PathBuf>,
 
@@ -56,23 +58,25 @@ impl ExpectedArgs {
     /// Puts the drafter that reads predictions in front of the others where there is a prediction; `none`
     /// stays alone.
     pub(crate) fn draft_with(&self, drafter: &mut String) {
-        if self.prediction.is_some() && !reads_prediction(drafter) && drafter != "none" {
+        let is_named = drafter.split('+').any(|name| name == PREDICTION);
+        if self.prediction.is_some() && !is_named && drafter != "none" {
             *drafter = format!("{PREDICTION}+{drafter}");
         }
     }
 
-    /// Refuses a prediction that none of the drafters would read.
-    pub(crate) fn check_drafters(&self, drafters: &[&str]) -> Result<(), Error> {
-        if self.prediction.is_some() && !drafters.iter().copied().any(reads_prediction) {
+    /// Refuses a prediction that no drafter reads.
+    pub(crate) fn check_reader(&self, drafting: &DraftArgs) -> Result<(), Error> {
+        if self.prediction.is_some() && !drafting.needs(Needs::Prediction) {
             let cause = format!("no drafter of --drafter reads it; name `{PREDICTION}` there");
             return Err(Error::flag("--prediction", cause));
         }
         Ok(())
     }
-}
 
-fn reads_prediction(drafter: &str) -> bool {
-    drafter.split('+').any(|name| name == PREDICTION)
+    /// Whether there is a prediction.
+    pub(crate) fn predicts(&self) -> bool {
+        self.prediction.is_some()
+    }
 }
 
 /// Reads a file that is not empty.

@@ -68,6 +68,7 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
             format!("only coupled acceptance gives the same text, {} does not", rule.name());
         return Err(Error::flag("--compare", cause));
     }
+    args.drafting.check(args.expected.predicts())?;
     let expected = args.expected.read(rule)?;
     let prompt = args.prompt.read()?;
     let message = if args.chat { Some(prompt.message()?) } else { None };

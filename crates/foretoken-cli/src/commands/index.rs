@@ -1,7 +1,7 @@
 //! `foretoken index`: a corpus as a file that `suffix` searches.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use foretoken::{Checkpoint, CorpusIndex, OpenOptions, UnknownKeys, available_memory};
@@ -26,8 +26,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// File of JSON lines (`text`, `messages`, `conversations` or `tokens`), plain or .gz, or a folder of
-    /// such files
+    /// File of JSON lines (`text`, `messages`, `conversations` or `tokens`), plain or compressed, or a folder,
+    /// of which the .jsonl and .jsonl.gz files right in it are taken
     corpus: PathBuf,
 
     /// Model whose tokenizer and chat template are used: folder, .gguf file, hub id in the local cache, or
@@ -47,6 +47,7 @@ pub(crate) struct Args {
 /// Makes the index.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let started = Instant::now();
+    check_place(&args.output, &args.corpus)?;
     let source = engine::resolve(&args.model)?;
     // Nothing is computed, so what the family does not know changes nothing.
     let options = OpenOptions { unknown_keys: UnknownKeys::Warn };
@@ -86,6 +87,21 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         "read_seconds": read.as_secs_f64(),
         "seconds": started.elapsed().as_secs_f64(),
     }))
+}
+
+/// Refuses a place that nothing can be written to, and one from which the corpus would be lost.
+fn check_place(output: &Path, corpus: &Path) -> Result<(), Error> {
+    let name = output.to_string_lossy();
+    let is_text = name.ends_with(".jsonl") || name.ends_with(".jsonl.gz");
+    let whole = |path: &Path| fs::canonicalize(path).ok();
+    let folder =
+        output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let is_in = is_text && whole(folder).is_some_and(|of| Some(of) == whole(corpus));
+    if is_in || whole(output).is_some_and(|place| Some(place) == whole(corpus)) {
+        let cause = format!("`{}` is part of the corpus; name another file", output.display());
+        return Err(Error::flag("--output", cause));
+    }
+    Ok(CorpusIndex::check_place(output)?)
 }
 
 /// Refuses to sort more tokens than memory is left for, where the system tells.

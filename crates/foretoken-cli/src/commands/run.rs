@@ -61,6 +61,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     args.sampling.check()?;
     let rule = args.drafting.rule()?;
+    args.drafting.check(false)?;
     let source = engine::resolve(&args.model)?;
     let template = source.chat_template()?;
     let mut options = args.load.options(source);

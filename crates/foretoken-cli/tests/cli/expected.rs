@@ -108,6 +108,10 @@ fn mistakes() {
         generate(&["--force-text", &long, "--acceptance", "rejection"]),
         refusal(&[&["bench", "generate", "--force-text", &long], &prompts[..]].concat()),
         refusal(&[&["bench", "generate", "--prediction", &long], &prompts[..]].concat()),
+        generate(&["--drafter", "suffix+prediction"]),
+        generate(&["--prediction", &long, "--drafter", "none+lookup"]),
+        refusal(&[&["bench", "generate", "--drafter", "lookup,prediction"], &prompts[..]].concat()),
+        refusal(&["run", "--drafter", "prediction"]),
         refusal(&["run", "--prediction", &long]),
     ];
     let folder = folder.path().to_string_lossy();

@@ -12,7 +12,8 @@ use super::vocabulary::{PieceKind, Vocabulary};
 ///
 /// Where several tokens of a vocabulary write the same bytes, only one has a twin: a trained piece rather
 /// than a byte piece, and that rather than an added one; the lowest id among equals. Special tokens are
-/// twins where they are spelled alike, and where both begin or both end a text.
+/// twins where they are spelled alike, and where both begin or both end a text. In vocabularies that do not
+/// differ every token is its own twin.
 #[derive(Debug, Clone)]
 pub struct Overlap {
     /// By left id.
@@ -29,6 +30,11 @@ impl Overlap {
             left: vec![None; right.vocab_size()],
             shared: 0,
         };
+        if left.difference(right).is_none() {
+            let ids = 0..overlap.right.len().min(overlap.left.len()) as TokenId;
+            ids.for_each(|id| overlap.pair(Some(id), Some(id)));
+            return overlap;
+        }
         let written = pieces(&left.vocabulary);
         for (bytes, twin) in pieces(&right.vocabulary) {
             overlap.pair(written.get(bytes).copied(), Some(twin));

@@ -124,6 +124,8 @@ pub struct Translation {
     /// Spaces still to be dropped at the beginning of the stretch, where the tokenizer puts them.
     leading_spaces: usize,
     unchanged: usize,
+    /// Tokens of the frame that the text has begun with itself.
+    framed: usize,
     window: Spelled,
 }
 
@@ -135,8 +137,8 @@ impl Translation {
 
     /// Forgets the text.
     pub fn clear(&mut self) {
-        let Self { read, text, tokens, stretch, unchanged, .. } = self;
-        (*read, *stretch, *unchanged) = (0, (0, 0), 0);
+        let Self { read, text, tokens, stretch, unchanged, framed, .. } = self;
+        (*read, *stretch, *unchanged, *framed) = (0, (0, 0), 0, 0);
         text.clear();
         tokens.clear();
     }
@@ -187,8 +189,10 @@ impl Translation {
             let end = self.text.len();
             // What stands before every text stands there already.
             let begins = end == 0 && self.tokens.ids.len() == to.frame().count();
-            let framed = |&&twin: &&TokenId| begins && to.frame().any(|id| id == twin);
-            if let Some(&twin) = special.get(&token).filter(|twin| !framed(twin)) {
+            let twin = special.get(&token).copied();
+            if begins && twin.is_some() && twin == to.frame().nth(self.framed) {
+                self.framed += 1;
+            } else if let Some(twin) = twin {
                 self.tokens.push(twin, end);
             }
             self.stretch = (self.tokens.ids.len(), end);

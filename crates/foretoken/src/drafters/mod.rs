@@ -154,6 +154,8 @@ pub enum Needs {
     DraftModel,
     /// Medusa heads trained for the target.
     MedusaHeads,
+    /// A text that the caller expects, with each request.
+    Prediction,
 }
 
 /// What a method sees of the target besides the text.
@@ -296,6 +298,9 @@ pub(crate) fn parse(names: &str) -> Result<Vec<&'static DrafterInfo>, Error> {
             return Err(Error::RepeatedDrafter { name: name.to_owned() });
         }
         found.push(info);
+    }
+    if found.len() > 1 && found.iter().any(|info| info.name == none::INFO.name) {
+        return Err(Error::MergedNone);
     }
     Ok(found)
 }

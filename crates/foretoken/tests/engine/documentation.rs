@@ -18,6 +18,7 @@ fn table() -> String {
             Needs::Nothing => "nothing",
             Needs::DraftModel => "`--draft-model`",
             Needs::MedusaHeads => "`--medusa-heads`",
+            Needs::Prediction => "`--prediction`",
         };
         // The rule decides what is accepted, so this is no property of a drafter.
         let row = [&format!("`{}`", info.name), info.summary, needs, "yes", info.source];

@@ -52,7 +52,8 @@ impl Drafter for Guard {
 /// Each name, and each pair in both orders.
 fn combinations() -> Vec<String> {
     let names = || DRAFTERS.iter().map(|info| info.name);
-    let pairs = names().flat_map(|a| names().map(move |b| (a, b)).filter(|(a, b)| a != b));
+    let drafting = || names().filter(|&name| name != "none");
+    let pairs = drafting().flat_map(|a| drafting().map(move |b| (a, b)).filter(|(a, b)| a != b));
     let pairs: Vec<_> = pairs.map(|(a, b)| format!("{a}+{b}")).collect();
     names().map(str::to_owned).chain(pairs).collect()
 }

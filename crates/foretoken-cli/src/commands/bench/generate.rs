@@ -18,12 +18,12 @@ use measure::Contest;
 use report::{Report, Terms};
 
 const AFTER_HELP: &str = "\
-Plain decoding (`none`) is always measured. For every prompt all drafters take turns, in every round;
-a prompt counts with the round of its median time. Text is reported whole, and loop-free: the passes
-up to the third occurrence of any 16 tokens. Under coupled acceptance a drafter that changes the text
-is an error. JSON lines are {\"prompt\"}, {\"text\"}, {\"turns\"} (the first one) or {\"messages\"}, and are
-reported by their \"category\" as well. --prediction and --force-text hold for every prompt; the prediction is
-read by drafters that name `prediction`, at least one.
+Plain decoding (`none`) is always measured. For every prompt all drafters take turns, in every
+round; a prompt counts with the round of its median time. Text is reported whole, and loop-free:
+the passes up to the third occurrence of any 16 tokens. Under coupled acceptance a drafter that
+changes the text is an error. JSON lines are {\"prompt\"}, {\"text\"}, {\"turns\"} (the first one) or
+{\"messages\"}, and are reported by their \"category\" as well. --prediction and --force-text hold for
+every prompt; the prediction is read by drafters that name `prediction`, at least one.
 
 Examples:
   foretoken bench generate --prompts prompts.txt --drafter model,lookup,model+lookup
@@ -75,7 +75,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     args.sampling.check()?;
     let expected = args.expected.read(args.drafting.rule()?)?;
     let names = args.drafting.list()?;
-    args.expected.check_drafters(&names)?;
+    args.expected.check_reader(&args.drafting)?;
+    args.drafting.check(args.expected.predicts())?;
     let prompts = args.set.read()?;
     let source = engine::resolve(&args.model)?;
     let template = args.set.template(&prompts, &source)?;

@@ -22,16 +22,22 @@ impl Earnings {
         Self(vec![HOPED; depth])
     }
 
-    /// Takes in a pass whose best guess was right in its first `right` tokens.
-    pub(super) fn learn(&mut self, right: usize) {
+    /// Takes in a pass that has shown up to `shown` tokens, of which the best guess was right in the first
+    /// `right`. What is known of greater depths stays, as far as lesser ones allow.
+    pub(super) fn learn(&mut self, right: usize, shown: usize) {
+        let mut most = 1.0;
         for (depth, rate) in self.0.iter_mut().enumerate() {
-            *rate += LATEST * (f64::from(u8::from(depth < right)) - *rate);
+            if depth < shown {
+                *rate += LATEST * (f64::from(u8::from(depth < right)) - *rate);
+            }
+            *rate = rate.min(most);
+            most = *rate;
         }
     }
 
-    /// Tokens that guesses give a pass.
-    fn tokens(&self) -> f64 {
-        self.0.iter().sum()
+    /// Tokens that guesses of `depth` tokens give a pass.
+    fn tokens(&self, depth: usize) -> f64 {
+        self.0.iter().take(depth).sum()
     }
 }
 
@@ -53,15 +59,17 @@ impl Rung {
         Self { shape, costs: costs.collect() }
     }
 
-    fn pays(&self, earned: f64) -> bool {
-        self.costs[self.shape.ngram] <= SHARE * earned
+    /// Whether the rows with n-grams of so many tokens are worth their time.
+    fn pays(&self, ngram: usize, earnings: &Earnings) -> bool {
+        self.costs[ngram] <= SHARE * earnings.tokens(ngram - 1)
     }
 
-    /// With n-grams shortened while their last token does not earn its rows.
+    /// The shape with n-grams shortened while their last token does not earn its rows. These are counted as if
+    /// no two guesses were alike, so half of what it earns would be too little to ask.
     fn shortened(&self, earnings: &Earnings) -> LookaheadShape {
         let idle = |&ngram: &usize| {
             let rows = self.costs[ngram] - self.costs[ngram - 1];
-            rows > SHARE * earnings.0[ngram - 2]
+            rows > earnings.0[ngram - 2]
         };
         let longer = (SHORTEST + 1..=self.shape.ngram).rev();
         let ngram = self.shape.ngram - longer.take_while(idle).count();
@@ -77,18 +85,18 @@ impl Ladder {
         Self(shapes.map(|shape| Rung::new(shape, cost)).collect())
     }
 
-    /// The part of the shape that is worth its rows: the most columns and guesses that pay together, with
-    /// n-grams as long as their tokens pay.
+    /// The part of the shape that is worth its rows: the most columns and guesses that pay with n-grams as
+    /// long as their tokens pay there, or the fewest.
     pub(super) fn paying(&self, earnings: &Earnings) -> LookaheadShape {
-        let earned = earnings.tokens();
-        let rung = self.0.iter().find(|rung| rung.pays(earned));
-        rung.unwrap_or(&self.0[self.0.len() - 1]).shortened(earnings)
+        let pays = |rung: &&Rung| rung.pays(rung.shortened(earnings).ngram, earnings);
+        let rung = self.0.iter().find(pays).unwrap_or(&self.0[self.0.len() - 1]);
+        rung.shortened(earnings)
     }
 }
 
 /// Whether a shape's rows are worth their time where nothing is known of what they earn.
 pub(super) fn may_pay(shape: LookaheadShape, cost: &CostCurve) -> bool {
-    Rung::new(shape, cost).pays(Earnings::hoped(shape.ngram - 1).tokens())
+    Rung::new(shape, cost).pays(shape.ngram, &Earnings::hoped(shape.ngram - 1))
 }
 
 #[cfg(test)]
@@ -110,6 +118,7 @@ mod tests {
         let deep = |rate| Earnings(vec![rate; 4]);
         assert_eq!(ladder7.paying(&deep(0.3)), shape(7, 5, 7), "55 nodes cost 0.55");
         assert_eq!(ladder7.paying(&deep(0.125)), shape(3, 5, 3), "23 nodes cost 0.23");
+        assert_eq!(ladder7.paying(&Earnings(vec![0.5, 0.3, 0.1, 0.05])), shape(7, 3, 7));
         assert_eq!(ladder7.paying(&deep(0.0)), shape(1, 3, 1));
         assert_eq!(ladder(shape(0, 5, 7)).paying(&deep(0.0)), shape(0, 3, 1));
     }
@@ -119,20 +128,23 @@ mod tests {
         // A token more costs 14 rows.
         let ladder = ladder(shape(7, 5, 7));
         let paying = |rates: [f64; 4]| ladder.paying(&Earnings(rates.to_vec())).ngram;
-        assert_eq!(paying([0.9, 0.6, 0.3, 0.29]), 5);
-        assert_eq!(paying([0.9, 0.6, 0.3, 0.27]), 4);
-        assert_eq!(paying([0.9, 0.6, 0.27, 0.2]), 3);
-        assert_eq!(paying([0.9, 0.27, 0.2, 0.1]), 3, "no shorter");
+        assert_eq!(paying([0.9, 0.6, 0.3, 0.15]), 5);
+        assert_eq!(paying([0.9, 0.6, 0.3, 0.13]), 4);
+        assert_eq!(paying([0.9, 0.6, 0.13, 0.1]), 3);
+        assert_eq!(paying([0.9, 0.13, 0.1, 0.0]), 3, "no shorter");
     }
 
     #[test]
     fn earnings_follow_the_depths_of_right_guesses() {
         let mut earnings = Earnings::hoped(4);
-        for pass in 0..400 {
-            earnings.learn(if pass % 2 == 0 { 4 } else { 1 });
-        }
-        for (rate, expected) in earnings.0.iter().zip([1.0, 0.5, 0.5, 0.5]) {
-            assert!((rate - expected).abs() < 0.02, "{earnings:?}");
-        }
+        let mut check = |right: [usize; 2], shown, expected: [f64; 4]| {
+            (0..400).for_each(|pass| earnings.learn(right[pass % 2], shown));
+            for (rate, expected) in earnings.0.iter().zip(expected) {
+                assert!((rate - expected).abs() < 0.02, "{earnings:?} instead of {expected:?}");
+            }
+        };
+        check([4, 1], 5, [1.0, 0.5, 0.5, 0.5]);
+        check([3, 3], 3, [1.0, 1.0, 1.0, 0.5]);
+        check([3, 0], 2, [0.5, 0.5, 0.5, 0.5]);
     }
 }

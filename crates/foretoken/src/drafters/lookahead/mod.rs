@@ -69,19 +69,19 @@ struct State {
 const PATIENCE: usize = 16;
 
 impl State {
-    fn new(shape: LookaheadShape) -> Self {
-        let pool = Pool::new(shape.ngram - 1, shape.guesses);
-        let (window, scatter) = (Window::new(shape), Scatter::default());
-        let earnings = Earnings::hoped(shape.ngram - 1);
+    fn new(whole: LookaheadShape, ladder: Option<&Ladder>) -> Self {
+        let earnings = Earnings::hoped(whole.ngram - 1);
+        let shape = ladder.map_or(whole, |ladder| ladder.paying(&earnings));
+        let pool = Pool::new(whole.ngram - 1, whole.guesses);
+        let (window, scatter) = (Window::new(whole), Scatter::default());
         Self { pool, window, scatter, pooled: 0, shape, earnings, passes: 0 }
     }
 
-    /// Learns from a pass how far its guesses were right, those too that are longer than the shape's, and now
-    /// and then takes the shape that pays.
+    /// Learns from a pass how far the pool's guesses were right, and now and then takes the shape that pays.
+    /// Behind the last token that is sent the pass shows one more, so n-grams that were too short are found out.
     fn earn(&mut self, ladder: &Ladder, root: TokenId, emitted: &[TokenId]) {
-        let guesses = self.pool.find(root).take(self.shape.guesses);
-        let right = guesses.map(|guess| shared_prefix(guess, emitted)).max();
-        self.earnings.learn(right.unwrap_or(0));
+        let right = self.pool.find(root).map(|guess| shared_prefix(guess, emitted)).max();
+        self.earnings.learn(right.unwrap_or(0), self.shape.ngram);
         self.passes += 1;
         if self.passes.is_multiple_of(PATIENCE) {
             self.shape = ladder.paying(&self.earnings);
@@ -120,7 +120,9 @@ fn hang(builder: &mut TreeBuilder, room: Room, guess: &[TokenId]) {
 
 impl Drafter for Lookahead {
     fn begin(&mut self, key: SequenceKey, prompt: &[TokenId]) {
-        let state = self.sequences.entry(key).or_insert_with(|| State::new(self.shape));
+        let (shape, ladder) = (self.shape, &self.ladder);
+        let new = || State::new(shape, ladder.as_ref());
+        let state = self.sequences.entry(key).or_insert_with(new);
         state.window.restart(prompt, &mut state.scatter);
         state.pooled = 0;
         state.pool_text(prompt, self.shape.ngram);
@@ -132,11 +134,13 @@ impl Drafter for Lookahead {
             let Some(state) = self.sequences.get_mut(&task.key) else { continue };
             let root = task.tree.token(0);
             builder.reset(root);
-            let LookaheadShape { ngram, guesses, .. } = state.shape;
-            for guess in state.pool.find(root).take(guesses) {
+            let State { pool, window, scatter, shape, .. } = state;
+            let &mut LookaheadShape { window: columns, ngram, guesses } = shape;
+            for guess in pool.find(root).take(guesses) {
                 hang(builder, task.room, &guess[..guess.len().min(ngram - 1)]);
             }
-            state.window.place(root, state.shape, task.room, builder);
+            window.resize(ngram, &task.text, scatter);
+            window.place(root, columns, task.room, builder);
             builder.freeze(&mut task.tree);
         }
     }

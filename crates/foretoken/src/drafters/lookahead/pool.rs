@@ -36,7 +36,8 @@ impl Pool {
         Self { length, entries, keys: Recency::new(most), counts, tokens }
     }
 
-    /// Takes in an n-gram. One that is known, or of which a longer one is, becomes its key's most recent.
+    /// Takes in an n-gram. One that is known, or begins another, or goes on with another, is one with it, and
+    /// becomes its key's most recent.
     pub(super) fn insert(&mut self, ngram: &[TokenId]) {
         let [key, entry @ ..] = ngram else { return };
         let place = match self.keys.claim(*key) {
@@ -48,8 +49,10 @@ impl Pool {
         };
         let (length, count) = (self.length, self.counts[place]);
         let tokens = &mut self.tokens[place * self.entries * length..];
-        let known =
-            tokens.chunks_exact(length).take(count).position(|known| known.starts_with(entry));
+        let agrees = |known: &[TokenId]| {
+            known.iter().zip(entry).all(|(known, new)| known == new || *known == NOTHING)
+        };
+        let known = tokens.chunks_exact(length).take(count).rposition(agrees);
         let (first, end) = match known {
             Some(index) => (index, count),
             None if count == self.entries => (0, count),
@@ -58,12 +61,12 @@ impl Pool {
         self.counts[place] = end;
         let moved = &mut tokens[first * length..end * length];
         moved.rotate_left(length);
+        let last = moved.len() - length;
+        let kept = &mut moved[last..];
         if known.is_none() {
-            let last = moved.len() - length;
-            let (new, free) = moved[last..].split_at_mut(entry.len());
-            new.copy_from_slice(entry);
-            free.fill(NOTHING);
+            kept.fill(NOTHING);
         }
+        kept[..entry.len()].copy_from_slice(entry);
     }
 
     /// What followed a token, the most recent first.
@@ -111,8 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn shorter_ngrams_are_kept_unless_a_longer_one_says_the_same() {
-        let mut pool = Pool::new(3, 2);
+    fn shorter_ngrams_are_one_with_longer_ones_that_say_the_same() {
+        let mut pool = Pool::new(3, 3);
         pool.insert(&[5, 1, 2, 3]);
         pool.insert(&[5, 4]);
         assert_eq!(found(&mut pool, 5), [vec![4], vec![1, 2, 3]]);
@@ -120,6 +123,12 @@ mod tests {
         assert_eq!(found(&mut pool, 5), [vec![1, 2, 3], vec![4]]);
         pool.insert(&[5, 4, 4]);
         assert_eq!(found(&mut pool, 5), [vec![4, 4], vec![1, 2, 3]]);
+        pool.insert(&[5, 4, 7, 8]);
+        assert_eq!(found(&mut pool, 5), [vec![4, 7, 8], vec![4, 4], vec![1, 2, 3]]);
+        pool.insert(&[5, 4]);
+        assert_eq!(found(&mut pool, 5), [vec![4, 7, 8], vec![4, 4], vec![1, 2, 3]]);
+        pool.insert(&[5, 4, 4, 9]);
+        assert_eq!(found(&mut pool, 5), [vec![4, 4, 9], vec![4, 7, 8], vec![1, 2, 3]]);
     }
 
     #[test]

@@ -279,7 +279,7 @@ fn full_window() -> (Window, DraftTask, Scatter) {
 fn pass(window: &mut Window, task: &mut DraftTask, room: Room, unreadable: Option<TokenId>) {
     let root = *task.text.last().unwrap();
     let mut builder = TreeBuilder::new(root);
-    window.place(root, LookaheadShape::new(3, 3, 1).unwrap(), room, &mut builder);
+    window.place(root, 3, room, &mut builder);
     builder.freeze(&mut task.tree);
     verify(task, |text| match text.last() {
         Some(&last) if unreadable == Some(last) => vec![f32::NAN; 99],

@@ -15,9 +15,9 @@ use crate::drafters::{DraftTask, Room};
 
 #[derive(Debug)]
 pub(super) struct Window {
-    /// The shape at its largest.
-    whole: LookaheadShape,
-    /// Tokens of the n-grams that are made at present.
+    /// Columns of a full window.
+    columns: usize,
+    /// Tokens of an n-gram.
     ngram: usize,
     /// All of one length: while the window grows, a token per column and row that is still to come.
     rows: Vec<Vec<TokenId>>,
@@ -27,17 +27,29 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(whole: LookaheadShape) -> Self {
+    pub(super) fn new(LookaheadShape { window, ngram, .. }: LookaheadShape) -> Self {
         let (rows, next, column) = (Vec::new(), Vec::new(), Vec::new());
-        Self { whole, ngram: whole.ngram, rows, next, column }
+        Self { columns: window, ngram, rows, next, column }
     }
 
     /// Begins with the stem alone, of random tokens of the text.
     pub(super) fn restart(&mut self, text: &[TokenId], scatter: &mut Scatter) {
         self.rows.clear();
-        let (Some(&root), 1..) = (text.last(), self.whole.window) else { return };
-        let random = (3..self.whole.window + self.whole.ngram).map(|_| scatter.draw(text));
+        let (Some(&root), 1..) = (text.last(), self.columns) else { return };
+        let random = (3..self.columns + self.ngram).map(|_| scatter.draw(text));
         self.rows.push(std::iter::once(root).chain(random).collect());
+    }
+
+    /// Makes n-grams of `ngram` tokens from now on: shorter ones of the first rows, longer ones anew.
+    pub(super) fn resize(&mut self, ngram: usize, text: &[TokenId], scatter: &mut Scatter) {
+        let longer = ngram > self.ngram;
+        self.ngram = ngram;
+        if longer {
+            self.restart(text, scatter);
+        }
+        self.rows.truncate(ngram - 1);
+        let columns = self.columns + ngram - 1 - self.rows.len();
+        self.rows.iter_mut().for_each(|row| row.truncate(columns));
     }
 
     /// The rows, each with a token per column.
@@ -46,23 +58,20 @@ impl Window {
         &self.rows
     }
 
-    /// Adds whole columns to a draft as long as there is room, of a full window as many as a shape has. Rows
-    /// that its n-grams are too short for are dropped.
+    /// Adds whole columns to a draft as long as there is room, of a full window at most `most`.
     pub(super) fn place(
         &mut self,
         root: TokenId,
-        shape: LookaheadShape,
+        most: usize,
         room: Room,
         builder: &mut TreeBuilder,
     ) {
-        self.ngram = shape.ngram;
-        self.rows.truncate(shape.ngram - 1);
         let Some((stem, branches)) = self.rows.split_first_mut() else { return };
         // The root was not known when the row was predicted.
         stem[0] = root;
-        let growth = shape.ngram - 2 - branches.len();
+        let growth = self.ngram - 2 - branches.len();
         let mut above = BuildId::ROOT;
-        for (column, &first) in stem.iter().take(shape.window + growth).enumerate() {
+        for (column, &first) in stem.iter().take(most + growth).enumerate() {
             let new = branches.len() + usize::from(column > 0);
             let fits = builder.len() - 1 + new <= room.nodes;
             if !fits || column + branches.len() > room.depth {
@@ -95,7 +104,7 @@ impl Window {
         if self.next.iter().all(Option::is_none) {
             return;
         }
-        let Self { whole, ngram, rows, next, column: tokens } = self;
+        let Self { ngram, rows, next, column: tokens, .. } = self;
         let mut newest = |next: &[Option<TokenId>], row: &mut Vec<TokenId>| {
             row.clear();
             row.extend(next.iter().map(|next| {
@@ -110,11 +119,6 @@ impl Window {
                 row.remove(0);
             }
             rows.push(row);
-            // One that grows again has no column to spare.
-            for row in rows.iter_mut() {
-                let wanting = whole.window.saturating_sub(row.len());
-                row.extend((0..wanting).map(|_| scatter.draw(&task.text)));
-            }
             return;
         }
         for (column, last) in next.iter().enumerate() {

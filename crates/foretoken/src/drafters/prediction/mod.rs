@@ -21,7 +21,7 @@ pub(super) const INFO: DrafterInfo = DrafterInfo {
     name: "prediction",
     summary: "the text that the caller expects, followed around its changes",
     source: "Predicted Outputs (OpenAI 2024); LLMA (Yang et al. 2023)",
-    needs: Needs::Nothing,
+    needs: Needs::Prediction,
     sight: Sight::TEXT,
     nodes: 32,
     build: |Parts { ceilings, .. }| Ok(Built::new(Prediction::new(ceilings), ceilings.nodes)),
