@@ -64,8 +64,8 @@ impl Rung {
         self.costs[ngram] <= SHARE * earnings.tokens(ngram - 1)
     }
 
-    /// The shape with n-grams shortened while their last token does not earn its rows. These are counted as if
-    /// no two guesses were alike, so half of what it earns would be too little to ask.
+    /// The shape with n-grams shortened while their last token earns less than its rows cost. Rows are counted as if
+    /// no two guesses began alike, which is too many, so they may cost all of it.
     fn shortened(&self, earnings: &Earnings) -> LookaheadShape {
         let idle = |&ngram: &usize| {
             let rows = self.costs[ngram] - self.costs[ngram - 1];
