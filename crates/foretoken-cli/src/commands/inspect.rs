@@ -20,6 +20,9 @@ Examples:
   foretoken inspect ./vicuna-7b --medusa-heads FasterDecoding/medusa-vicuna-7b-v1.3
   foretoken inspect ./llama-8b --draft-model ./qwen-0.5b";
 
+/// Most fields of an object that are shown in one line.
+const IN_A_LINE: usize = 4;
+
 /// Flags of `inspect`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -185,11 +188,23 @@ fn formats(checkpoint: &Checkpoint) -> Value {
 /// The object as lines; lists and objects within it on the line of their key.
 fn table(object: &Value) -> String {
     let mut table = String::new();
-    for (key, value) in object.as_object().into_iter().flatten() {
-        // Writing to a string does not fail.
-        let _ = writeln!(table, "{:<20} {}", key.replace('_', " "), in_words(value));
-    }
+    write_rows(&mut table, object, "");
     table
+}
+
+/// Writes a line per field, and those of a field that has many below it.
+fn write_rows(table: &mut String, object: &Value, indent: &str) {
+    for (key, value) in object.as_object().into_iter().flatten() {
+        let name = format!("{indent}{}", key.replace('_', " "));
+        let has_many = value.as_object().is_some_and(|fields| fields.len() > IN_A_LINE);
+        // Writing to a string does not fail.
+        if has_many {
+            let _ = writeln!(table, "{name}");
+            write_rows(table, value, "  ");
+        } else {
+            let _ = writeln!(table, "{name:<20} {}", in_words(value));
+        }
+    }
 }
 
 fn in_words(value: &Value) -> String {

@@ -180,7 +180,18 @@ fn inspect() {
     ");
     let heads = ["inspect", "demo", "--medusa-heads", "testdata/medusa/v01"];
     let shown = foretoken(&heads).stdout;
-    insta::assert_snapshot!(shown.lines().last().unwrap_or_default(), @"medusa heads         heads 3, blocks 1, hidden 8, vocab 24, layout as published, base model tiny/base, calibration none, misfit `testdata/medusa/v01`: the heads are for a hidden size of 8 (tensor `0.0.linear.weight`) where the model has 384; use heads trained for this model, warnings config.json says medusa_num_heads = 2; the tensors say 3");
+    insta::assert_snapshot!(shown[shown.find("medusa heads").unwrap_or(0)..], @"
+    medusa heads
+      heads              3
+      blocks             1
+      hidden             8
+      vocab              24
+      layout             as published
+      base model         tiny/base
+      calibration        none
+      misfit             `testdata/medusa/v01`: the heads are for a hidden size of 8 (tensor `0.0.linear.weight`) where the model has 384; use heads trained for this model
+      warnings           config.json says medusa_num_heads = 2; the tensors say 3
+    ");
     let object = json(&["inspect", "testdata/gguf/llama-quantised.gguf", "--json"]);
     insta::assert_snapshot!(redacted(&object), @r#"
     model "llama-quantised"
@@ -217,15 +228,46 @@ fn inspect() {
 fn inspect_says_what_a_draft_shares() {
     let last = |draft| {
         let shown = foretoken(&["inspect", "demo", "--draft-model", draft]);
-        format!("{}{}", shown.stdout.lines().last().unwrap_or_default(), shown.stderr)
+        let from = shown.stdout.find("draft vocabulary").unwrap_or(0);
+        format!("{}{}", &shown.stdout[from..], shown.stderr)
     };
-    insta::assert_snapshot!(last("demo-draft"), @"draft vocabulary     target tokens 4096, draft tokens 4096, difference none, shared 4096, share of target 1.0, share of draft 1.0, sample tokens 736, share drafted by tokens 1.0, tokens per pass if right by tokens 8.976, by text 8.976, auto same");
-    insta::assert_snapshot!(last("testdata/gguf/llama-gqa.gguf"), @"draft vocabulary     target tokens 4096, draft tokens 96, difference token id 0 is `<|endoftext|>` in one vocabulary and `<unk>` in the other, shared 37, share of target 0.009, share of draft 0.385, sample tokens 736, share drafted by tokens 0.01, tokens per pass if right by tokens 1.01, by text 1.01, auto text");
+    insta::assert_snapshot!(last("demo-draft"), @"
+    draft vocabulary
+      target tokens      4096
+      draft tokens       4096
+      difference         none
+      shared             4096
+      share of target    1.0
+      share of draft     1.0
+      sample             tokens 736, share drafted by tokens 1.0, tokens per pass if right by tokens 8.976, by text 8.976
+      auto               same
+    ");
+    insta::assert_snapshot!(last("testdata/gguf/llama-gqa.gguf"), @"
+    draft vocabulary
+      target tokens      4096
+      draft tokens       96
+      difference         token id 0 is `<|endoftext|>` in one vocabulary and `<unk>` in the other
+      shared             37
+      share of target    0.009
+      share of draft     0.385
+      sample             tokens 736, share drafted by tokens 0.01, tokens per pass if right by tokens 1.01, by text 1.01
+      auto               text
+    ");
     let strange = tempfile::tempdir().unwrap();
     let one_piece = r#"{"model": {"type": "BPE", "vocab": {"☐": 0}, "merges": []}}"#;
     std::fs::write(strange.path().join("tokenizer.json"), one_piece).unwrap();
     std::fs::write(strange.path().join("config.json"), "{}").unwrap();
-    insta::assert_snapshot!(last(strange.path().to_str().unwrap()), @"draft vocabulary     target tokens 4096, draft tokens 1, difference token id 0 is `<|endoftext|>` in one vocabulary and `☐` in the other, shared 0, share of target 0.0, share of draft 0.0, sample tokens 736, share drafted by tokens 0.0, tokens per pass if right by tokens 1.0, by text 1.0, auto none");
+    insta::assert_snapshot!(last(strange.path().to_str().unwrap()), @"
+    draft vocabulary
+      target tokens      4096
+      draft tokens       1
+      difference         token id 0 is `<|endoftext|>` in one vocabulary and `☐` in the other
+      shared             0
+      share of target    0.0
+      share of draft     0.0
+      sample             tokens 736, share drafted by tokens 0.0, tokens per pass if right by tokens 1.0, by text 1.0
+      auto               none
+    ");
     let object = json(&["inspect", "demo", "--draft-model", "demo-draft", "--json"]);
     assert_eq!(object["draft_vocabulary"]["shared"], 4096);
 }
