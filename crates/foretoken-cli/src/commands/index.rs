@@ -7,6 +7,7 @@ use std::time::Instant;
 use foretoken::{Checkpoint, CorpusIndex, OpenOptions, UnknownKeys, available_memory};
 use foretoken_train::data::Encoder;
 use foretoken_train::{Compute, CpuOptions, Precision, default_threads};
+use indicatif::DecimalBytes;
 use serde_json::json;
 
 use crate::error::Error;
@@ -73,9 +74,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     written?;
     let bytes = fs::metadata(&args.output).map_err(|cause| Error::read(&args.output, cause))?.len();
     if !args.json {
-        let (file, megabytes) = (args.output.display(), bytes as f64 / 1e6);
+        let (file, size) = (args.output.display(), DecimalBytes(bytes));
         let seconds = started.elapsed().as_secs_f64();
-        return output::print(&format!("{file}: {megabytes:.1} MB in {seconds:.1} s\n"));
+        return output::print(&format!("{file}: {size} in {seconds:.1} s\n"));
     }
     output::print_json(&json!({
         "model": checkpoint.name(),
