@@ -47,6 +47,11 @@ impl ExpectedArgs {
         if self.force_text.is_some() && rule != Rule::Coupled {
             return Err(EngineError::ForcedRule { rule: rule.name() }.into());
         }
+        let is_input = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
+        if is_input(&self.prediction) && is_input(&self.force_text) {
+            let cause = "standard input is read by --prediction; name a file";
+            return Err(Error::flag("--force-text", cause));
+        }
         let read = |file: &Option<PathBuf>| file.as_deref().map(read_some).transpose();
         Ok(Expected {
             prediction: read(&self.prediction)?,

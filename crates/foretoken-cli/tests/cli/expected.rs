@@ -108,6 +108,7 @@ fn mistakes() {
         generate(&["--force-text", &long, "--acceptance", "rejection"]),
         refusal(&[&["bench", "generate", "--force-text", &long], &prompts[..]].concat()),
         refusal(&[&["bench", "generate", "--prediction", &long], &prompts[..]].concat()),
+        generate(&["--prediction", "-", "--force-text", "-"]),
         generate(&["--drafter", "suffix+prediction"]),
         generate(&["--prediction", &long, "--drafter", "none+lookup"]),
         refusal(&[&["bench", "generate", "--drafter", "lookup,prediction"], &prompts[..]].concat()),
