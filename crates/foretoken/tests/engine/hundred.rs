@@ -196,7 +196,7 @@ fn hundred_prompts_in_q4_0() {
 }
 
 #[test]
-#[ignore = "takes a twenty minutes"]
+#[ignore = "takes twenty minutes"]
 fn hundred_prompts_in_every_cell() {
     for format in [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Q8_0, WeightFormat::Q4_0] {
         check(format, Share::All);
