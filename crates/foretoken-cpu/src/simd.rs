@@ -63,8 +63,10 @@ pub(crate) trait Simd: Products {
 
     /// Float accumulators (rows x panels) that fit the registers beside the operands of a tile.
     const FLOAT_TILE: usize;
-    /// Rows whose integer and float accumulators fit the registers beside the operands of a tile.
+    /// Rows of integer tiles, whose sums fit the registers beside their operands; up to 6.
     const DOT_ROWS: usize;
+    /// Panels of those tiles, 1 or 4; those of one row have 4.
+    const DOT_PANELS: usize;
 
     /// The same value in every lane.
     fn splat(self, value: f32) -> Self::F;
@@ -118,8 +120,10 @@ pub(crate) trait Simd: Products {
     fn load_i8(self, from: &[i8; LANES]) -> Self::F;
     /// Reads bytes, lane after lane.
     fn load_bytes(self, from: &[u8; 4 * LANES]) -> Self::B;
-    /// The low (first) and the high nibbles.
-    fn nibbles(self, bytes: Self::B) -> (Self::B, Self::B);
+    /// The lower four bits of each byte.
+    fn low_nibbles(self, bytes: Self::B) -> Self::B;
+    /// The upper four.
+    fn high_nibbles(self, bytes: Self::B) -> Self::B;
     /// `low | (high << left) & mask` per byte, or shifted right by `-left`; the mask excludes bits that come
     /// from a neighbour in 16 bits.
     fn or_bits(self, low: Self::B, high: Self::B, left: i32, mask: i8) -> Self::B;
@@ -127,6 +131,8 @@ pub(crate) trait Simd: Products {
     /// Starts to load a line into the second-level cache, whose queue of misses is longer than the first's;
     /// `at` may point anywhere.
     fn prefetch(self, at: *const u8);
+    /// As [`Simd::prefetch`], into the first-level cache.
+    fn prefetch_near(self, at: *const u8);
 
     /// Sum of the lanes, halving.
     #[inline(always)]

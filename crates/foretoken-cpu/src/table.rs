@@ -23,8 +23,6 @@ use crate::kernels::softmax::ToWeights;
 pub(crate) struct KernelTable {
     /// The level.
     pub(crate) isa: Isa,
-    /// Rows that the integer kernels take over the weights about once.
-    pub(crate) sweep_rows: usize,
     pub(crate) fma_f32: fn(Fma<'_, f32>),
     pub(crate) fma_f16: fn(Fma<'_, f16>),
     /// Keys and values.
@@ -111,7 +109,6 @@ macro_rules! level {
 
             pub(super) const TABLE: KernelTable = KernelTable {
                 isa: $isa,
-                sweep_rows: 8,
                 fma_f32,
                 fma_f16,
                 fma_pairs,

@@ -16,8 +16,8 @@
 //!
 //! Limits, by the manuals' figures: per product 16 cycles of `TDPBSSD` and for 16 rows 24
 //! cycles of vector arithmetic (conversion, scale product, fma at two a cycle; 32 with minima), so the
-//! vector units; `vpdpbusd` would need 64 cycles more instead of the 16 beside them. Below [`FEW_ROWS`] it
-//! takes no more time, and serves.
+//! vector units; `vpdpbusd` would need 64 cycles more instead of the 16 beside them. A tile of fewer rows costs
+//! as much as a whole one, and its sums go through memory: below [`FEW_ROWS`] `vpdpbusd` serves.
 
 use std::arch::x86_64::{_mm512_load_si512, _mm512_set1_epi8, _mm512_store_si512, _mm512_sub_epi8};
 
@@ -27,7 +27,7 @@ use crate::isa::{Amx, Avx512};
 use crate::simd::{LANES, Simd};
 
 /// Fewer rows than this are multiplied by AVX-512.
-const FEW_ROWS: usize = 5;
+const FEW_ROWS: usize = TILE_ROWS + 1;
 /// Products of tiles in flight.
 const BATCH: usize = 4;
 /// Parts in which what lies ahead of a batch is prefetched: one per product, and one as each is combined.
@@ -68,11 +68,10 @@ pub(crate) fn dot<Q: Quants>(proof: Amx, a: Dot<'_>) {
         return dot::dot::<_, Q>(proof.vectors(), a);
     }
     a.check::<Q>();
-    let height = a.rows.min(TILE_ROWS);
     let inputs = GROUP / Q::SUMS;
     let (sums, rows, weights) = (
-        Shape { rows: height, bytes: 4 * LANES },
-        Shape { rows: height, bytes: inputs },
+        Shape { rows: TILE_ROWS, bytes: 4 * LANES },
+        Shape { rows: TILE_ROWS, bytes: inputs },
         Shape { rows: inputs / 4, bytes: LINE },
     );
     let shapes = [sums, sums, sums, sums, rows, rows, weights, weights];
@@ -98,8 +97,7 @@ pub(crate) fn dot<Q: Quants>(proof: Amx, a: Dot<'_>) {
         acc: a.acc.as_mut_ptr(),
         acc_stride: a.acc_stride,
         rows: a.rows,
-        height,
-        row_tiles: a.rows.div_ceil(height),
+        row_tiles: a.rows.div_ceil(TILE_ROWS),
     };
     // SAFETY: the extents were checked, and the tiles are configured for the sweep.
     unsafe { sweep.run::<Q>(proof.vectors(), &mut scratch) };
@@ -121,8 +119,6 @@ struct Sweep<'a> {
     acc: *mut f32,
     acc_stride: usize,
     rows: usize,
-    /// Rows of a tile.
-    height: usize,
     row_tiles: usize,
 }
 
@@ -218,7 +214,7 @@ impl Sweep<'_> {
     /// First row of a tile.
     #[inline(always)]
     fn row(&self, tile: usize) -> usize {
-        (tile * self.height).min(self.rows - self.height)
+        (tile * TILE_ROWS).min(self.rows - TILE_ROWS)
     }
 
     /// What is prefetched with the byte at `at` of a panel.
@@ -248,7 +244,8 @@ impl Sweep<'_> {
                 let offset = _mm512_set1_epi8(Q::EXCESS.cast_signed());
                 let at = to.bytes[j].as_mut_ptr();
                 for i in 0..4 {
-                    let (first, second) = Q::steps(s, block, group, i);
+                    let first = Q::step::<_, 0>(s, block, group, i);
+                    let second = Q::step::<_, 1>(s, block, group, i);
                     _mm512_store_si512(at.add(i * LINE).cast(), _mm512_sub_epi8(first, offset));
                     _mm512_store_si512(
                         at.add((i + 4) * LINE).cast(),
@@ -317,14 +314,14 @@ impl Sweep<'_> {
     /// As [`Self::run`].
     #[inline(always)]
     unsafe fn combine<Q: Quants>(&self, s: Avx512, step: Step, weights: &Weights, sums: &Sums) {
-        let mut row = step.tile * self.height - self.row(step.tile);
+        let mut row = step.tile * TILE_ROWS - self.row(step.tile);
         // SAFETY: passed on; the rows stay within the tile.
         unsafe {
-            while row + REGISTER_ROWS <= self.height {
+            while row + REGISTER_ROWS <= TILE_ROWS {
                 self.combine_rows::<Q, REGISTER_ROWS>(s, (step, row), weights, sums);
                 row += REGISTER_ROWS;
             }
-            while row < self.height {
+            while row < TILE_ROWS {
                 self.combine_rows::<Q, 1>(s, (step, row), weights, sums);
                 row += 1;
             }

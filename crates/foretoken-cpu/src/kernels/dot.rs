@@ -9,9 +9,19 @@
 //! A panel is one stream of blocks in whole cache lines: a format's scales, then its weights group by
 //! group. [`Quants`] says where things are; the tile is the same for every format.
 //!
-//! Limits: one 512-bit `vpdpbusd` per cycle on Zen 4, eight per row and group, beside about four
-//! float operations; 8 rows share each load (and unpacking) of weights. Reached there: 0.7 of the `vpdpbusd`
-//! rate at 64 rows of `q8_0`. At one row memory, of which 0.9 of a plain read: see `docs/kernels.md`.
+//! A group of all rows and panels is multiplied before the next, in tiles that fit the registers; the results stay
+//! in the first-level cache. So the panels of a unit are read side by side, once, whatever the number of rows, and
+//! every tile prefetches a share of what is read later: memory is asked for lines all the time. Tile by tile over
+//! whole panels, memory waited while the second tile was multiplied, and 16 rows took 2.1 instead of 1.3 times
+//! one row's time.
+//!
+//! Limits: at one row memory, of which more is reached than by a plain read. From about 16 rows of `q8_0` and 8 of
+//! the smaller formats arithmetic: eight `vpdpbusd` and three float operations per row, panel and group,
+//! of which Emerald Rapids does two a cycle and Zen 4 one. A tile of 6 rows and 4 panels has 24 sums on their way, where
+//! 12 hide the latency of `vpdpbusd` and 8 do not, and loads 10 operands for 24 products. Reached at 64 rows of
+//! `q8_0`: two thirds of two a cycle. See `docs/kernels.md`.
+
+use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use foretoken_tensor::Block;
@@ -24,8 +34,12 @@ pub(crate) const GROUP: usize = 32;
 /// Bytes of one step: four inputs of sixteen outputs.
 pub(crate) const LINE: usize = 4 * LANES;
 
-/// Bytes by which weights are prefetched in each stream, at least.
-const AHEAD: usize = 4096;
+/// Steps of a group.
+const STEPS: usize = GROUP / 4;
+/// Panels that a tile may have.
+const PANELS: usize = 4;
+/// Bytes by which weights are prefetched in each panel, at least.
+const AHEAD: usize = 2048;
 
 /// Panels that are read after those of a call: their first bytes are prefetched on its last.
 #[derive(Clone, Copy, Default)]
@@ -48,6 +62,14 @@ pub(crate) struct Group {
     pub(crate) sum: i32,
     /// Sum of the last 16 of them.
     pub(crate) high_sum: i32,
+}
+
+impl Group {
+    /// Sums of the halves, or of both in one.
+    #[inline(always)]
+    fn sums(self, count: usize) -> [i32; 2] {
+        if count == 1 { [self.sum, 0] } else { [self.sum - self.high_sum, self.high_sum] }
+    }
 }
 
 // SAFETY: four plain fields of four bytes; zeros are valid.
@@ -79,22 +101,27 @@ pub(crate) trait Quants {
     /// The value of input `k` and output `lane`.
     fn get(block: &[u8], lane: usize, k: usize) -> f32;
 
-    /// The weights of steps `i` and `i + 4` of a group, `i < 4`.
+    /// The weights of step `i`, below 4, of a half of a group, inputs `16 HALF + 4 i ..`.
     ///
     /// # Safety
     /// `block` has [`Self::BYTES`] bytes.
-    unsafe fn steps<S: Simd>(s: S, block: *const u8, group: usize, i: usize) -> (S::B, S::B);
+    unsafe fn step<S: Simd, const HALF: usize>(
+        s: S,
+        block: *const u8,
+        group: usize,
+        i: usize,
+    ) -> S::B;
 
     /// Scales of a sum of a group, exactly.
     ///
     /// # Safety
-    /// As [`Self::steps`].
+    /// As [`Self::step`].
     unsafe fn scale<S: Simd>(s: S, block: *const u8, group: usize, sum: usize) -> S::F;
 
     /// Minima of a group less than zero, exactly.
     ///
     /// # Safety
-    /// As [`Self::steps`].
+    /// As [`Self::step`].
     #[inline(always)]
     unsafe fn minus_minimum<S: Simd>(s: S, _block: *const u8, _group: usize) -> S::F {
         s.splat(0.0)
@@ -154,188 +181,241 @@ impl Dot<'_> {
 
 /// Runs the tile over all rows and panels.
 #[inline(always)]
-pub(crate) fn dot<S: Simd, Q: Quants>(s: S, mut a: Dot<'_>) {
+pub(crate) fn dot<S: Simd, Q: Quants>(s: S, a: Dot<'_>) {
     if a.rows == 0 || a.blocks == 0 || a.panels == 0 {
         return;
     }
     a.check::<Q>();
-    let mut panel = 0;
-    while panel < a.panels {
-        let wide = if a.rows == 1 { 4 } else { 1 };
-        let panels = if a.panels - panel >= wide { wide } else { 1 };
-        let mut row = 0;
-        while row < a.rows {
-            let left = a.rows - row;
-            // SAFETY: the extents were checked above; each call stays within the rows and panels left.
-            unsafe {
-                row += if panels == 4 {
-                    tile::<S, Q, 1, 4>(s, &mut a, row, panel)
-                } else if left >= 8 && S::DOT_ROWS >= 8 {
-                    tile::<S, Q, 8, 1>(s, &mut a, row, panel)
-                } else if left >= 4 && S::DOT_ROWS >= 4 {
-                    tile::<S, Q, 4, 1>(s, &mut a, row, panel)
-                } else if left >= 2 && S::DOT_ROWS >= 2 {
-                    tile::<S, Q, 2, 1>(s, &mut a, row, panel)
-                } else {
-                    tile::<S, Q, 1, 1>(s, &mut a, row, panel)
-                };
-            }
-        }
-        panel += panels;
-    }
-}
-
-/// `R` rows and `P` panels in registers; returns `R`.
-///
-/// # Safety
-/// The extents of `a` hold, `row + R <= a.rows` and `panel + P <= a.panels`.
-#[inline(always)]
-unsafe fn tile<S: Simd, Q: Quants, const R: usize, const P: usize>(
-    s: S,
-    a: &mut Dot<'_>,
-    row: usize,
-    panel: usize,
-) -> usize {
-    let stride = a.x_stride / GROUP;
-    let blocks_ahead = AHEAD.div_ceil(Q::BYTES);
-    // What follows these panels in memory, if more of them are to come, or else the next call's.
-    let next = if panel + P < a.panels {
-        (a.weights.as_ptr().wrapping_add((panel + P) * a.panel), a.panel)
-    } else {
-        (a.next.weights.as_ptr(), a.next.panel)
-    };
-    // SAFETY: every offset below is within the extents the caller vouches for; arrays of sixteen need
-    // the alignment of their element only, which slices of that element have.
-    unsafe {
-        let mut rows = Rows {
-            x: a.x.as_ptr().add(row * a.x_stride),
-            x_stride: a.x_stride,
-            groups: a.groups.as_ptr().add(row * stride),
-            stride,
-        };
-        let mut block = a.weights.as_ptr().add(panel * a.panel);
-        let (mut ahead, mut stride_ahead) = (block.wrapping_add(blocks_ahead * Q::BYTES), a.panel);
-        let acc = a.acc.as_mut_ptr().add(row * a.acc_stride + panel * LANES);
-        let mut sums = [[s.splat(0.0); R]; P];
-        for (p, sums) in sums.iter_mut().enumerate() {
-            for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = s.load(&*acc.add(r * a.acc_stride + p * LANES).cast());
-            }
-        }
-        for at in 0..a.blocks {
-            if at + blocks_ahead == a.blocks.max(blocks_ahead) {
-                (ahead, stride_ahead) = next;
-            }
-            let groups = Q::INPUTS / GROUP;
-            for g in 0..groups {
-                for (p, sums) in sums.iter_mut().enumerate() {
-                    let block = block.add(p * a.panel);
-                    let lines = Q::BYTES / LINE;
-                    for line in g * lines / groups..(g + 1) * lines / groups {
-                        s.prefetch(ahead.wrapping_add(p * stride_ahead + line * LINE));
-                    }
-                    group::<S, Q, R>(s, sums, block, g, rows);
-                }
-                rows.x = rows.x.add(GROUP);
-                rows.groups = rows.groups.add(1);
-            }
-            block = block.add(Q::BYTES);
-            ahead = ahead.wrapping_add(Q::BYTES);
-        }
-        for (p, sums) in sums.iter().enumerate() {
-            for (r, sum) in sums.iter().enumerate() {
-                s.store(*sum, &mut *acc.add(r * a.acc_stride + p * LANES).cast());
-            }
+    let (rows, panels, blocks) = (a.rows, a.panels, a.blocks);
+    let width = if rows == 1 || S::DOT_PANELS == PANELS { PANELS } else { 1 };
+    let tiles = rows.div_ceil(S::DOT_ROWS) * (panels / width + panels % width);
+    let mut sweep = Sweep { a, block: 0, group: 0, share: panels.div_ceil(tiles) };
+    for block in 0..blocks {
+        for group in 0..Q::INPUTS / GROUP {
+            (sweep.block, sweep.group) = (block, group);
+            // SAFETY: the extents were checked above.
+            unsafe { sweep.tiles::<S, Q>(s, (rows, panels), width) };
         }
     }
-    R
 }
 
-/// One group of several rows.
-#[derive(Clone, Copy)]
-struct Rows {
-    x: *const i8,
-    x_stride: usize,
-    groups: *const Group,
-    stride: usize,
+/// A sweep over the weights, at one group of inputs.
+struct Sweep<'a> {
+    a: Dot<'a>,
+    /// The block,
+    block: usize,
+    /// and the group in it.
+    group: usize,
+    /// Panels of the group ahead that each tile prefetches.
+    share: usize,
 }
 
-/// Adds the products of one group of a panel.
-///
-/// # Safety
-/// `rows` has a group at each of `R` strides, and `block` is one of the format.
-#[inline(always)]
-unsafe fn group<S: Simd, Q: Quants, const R: usize>(
-    s: S,
-    sums: &mut [S::F; R],
-    block: *const u8,
-    g: usize,
-    rows: Rows,
-) {
-    // SAFETY: all offsets stay within a group of 32 activations, and `block` is passed on.
-    unsafe {
-        let of_row = |r: usize| *rows.groups.add(r * rows.stride);
-        let mut low = [Q::start(s, 0); R];
-        let mut high = low;
-        for r in 0..R {
-            let x = of_row(r);
-            if Q::SUMS == 1 {
-                low[r] = Q::start(s, x.sum);
-            } else {
-                low[r] = Q::start(s, x.sum - x.high_sum);
-                high[r] = Q::start(s, x.high_sum);
-            }
-        }
-        for i in 0..4 {
-            let (first, second) = Q::steps(s, block, g, i);
-            for r in 0..R {
-                let x = rows.x.add(r * rows.x_stride + 4 * i);
-                low[r] = Q::dot(s, low[r], first, *x.cast());
-                let other = if Q::SUMS == 1 { &mut low[r] } else { &mut high[r] };
-                *other = Q::dot(s, *other, second, *x.add(16).cast());
-            }
-            let steps = (i + 1) * 2 / Q::SUMS;
-            if steps.is_multiple_of(Q::CARRY) && i < 3 {
-                for r in 0..R {
-                    low[r] = s.carry(low[r]);
-                    if Q::SUMS == 2 {
-                        high[r] = s.carry(high[r]);
+impl Sweep<'_> {
+    /// The group of all rows and panels, in tiles of `width` panels.
+    ///
+    /// # Safety
+    /// The operands have so many rows and panels.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, Q: Quants>(
+        &mut self,
+        s: S,
+        (rows, panels): (usize, usize),
+        width: usize,
+    ) {
+        let (mut panel, mut ahead) = (0, 0);
+        while panel < panels {
+            let wide = width == PANELS && panels - panel >= PANELS;
+            let mut row = 0;
+            while row < rows {
+                let left = rows - row;
+                let height = left.div_ceil(left.div_ceil(S::DOT_ROWS));
+                let fetched = ahead..panels.min(ahead + self.share);
+                // SAFETY: these rows and panels are left.
+                unsafe {
+                    if wide {
+                        self.rows::<S, Q, PANELS>(s, (row, panel), height, fetched);
+                    } else {
+                        self.rows::<S, Q, 1>(s, (row, panel), height, fetched);
                     }
                 }
+                ahead += self.share;
+                row += height;
             }
-        }
-        combine::<S, Q, R>(s, sums, &low, (block, g, 0), rows);
-        if Q::SUMS == 2 {
-            combine::<S, Q, R>(s, sums, &high, (block, g, 1), rows);
-        }
-        if Q::MINIMA {
-            let minimum = Q::minus_minimum(s, block, g);
-            for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = s.fma(s.splat(of_row(r).scaled_sum), minimum, *sum);
-            }
+            panel += if wide { PANELS } else { 1 };
         }
     }
-}
 
-/// Adds exact sums to the results.
-///
-/// # Safety
-/// As [`group`].
-#[inline(always)]
-unsafe fn combine<S: Simd, Q: Quants, const R: usize>(
-    s: S,
-    sums: &mut [S::F; R],
-    exact: &[S::P; R],
-    (block, g, sum): (*const u8, usize, usize),
-    rows: Rows,
-) {
-    // SAFETY: passed on.
-    let scale = unsafe { Q::scale(s, block, g, sum) };
-    for (r, (sum, exact)) in sums.iter_mut().zip(exact).enumerate() {
+    /// The [`tile`](Self::tile) of `height` rows, at most [`Simd::DOT_ROWS`].
+    ///
+    /// # Safety
+    /// As of a tile.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, Q: Quants, const P: usize>(
+        &mut self,
+        s: S,
+        at: (usize, usize),
+        height: usize,
+        fetched: Range<usize>,
+    ) {
         // SAFETY: passed on.
-        let x_scale = unsafe { (*rows.groups.add(r * rows.stride)).scale };
-        *sum = s.fma(s.to_float(s.finish(*exact)), s.mul(scale, s.splat(x_scale)), *sum);
+        unsafe {
+            match height {
+                6 if S::DOT_ROWS >= 6 => self.tile::<S, Q, 6, P>(s, at, fetched),
+                5 if S::DOT_ROWS >= 5 => self.tile::<S, Q, 5, P>(s, at, fetched),
+                4 if S::DOT_ROWS >= 4 => self.tile::<S, Q, 4, P>(s, at, fetched),
+                3 if S::DOT_ROWS >= 3 => self.tile::<S, Q, 3, P>(s, at, fetched),
+                2 if S::DOT_ROWS >= 2 => self.tile::<S, Q, 2, P>(s, at, fetched),
+                _ => self.tile::<S, Q, 1, P>(s, at, fetched),
+            }
+        }
     }
+
+    /// `R` rows and `P` panels; meanwhile the group ahead is prefetched in the panels `fetched`.
+    ///
+    /// # Safety
+    /// The operands have `R` rows from `row` and `P` panels from `panel`.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, Q: Quants, const R: usize, const P: usize>(
+        &mut self,
+        s: S,
+        (row, panel): (usize, usize),
+        fetched: Range<usize>,
+    ) {
+        // SAFETY: the offsets stay within the group of the rows and panels; arrays of sixteen need the
+        // alignment of their element only, which slices of that element have.
+        unsafe {
+            let (stride, acc_stride) = (self.a.x_stride / GROUP, self.a.acc_stride);
+            let first = row * stride + self.block * (Q::INPUTS / GROUP) + self.group;
+            let rows = (self.a.x.as_ptr().add(first * GROUP), self.a.groups.as_ptr().add(first));
+            let block = panel * self.a.panel + self.block * Q::BYTES;
+            let block = self.a.weights.as_ptr().add(block);
+            let acc = self.a.acc.as_mut_ptr().add(row * acc_stride + panel * LANES);
+            if R == 1 {
+                for panel in fetched.clone() {
+                    self.prefetch::<S, Q>(s, panel..panel + 1, 0..lines::<Q>());
+                }
+            } else {
+                self.prefetch::<S, Q>(s, fetched.clone(), STEPS..lines::<Q>());
+            }
+            for sum in 0..Q::SUMS {
+                let exact = self.sums::<S, Q, R, P>(s, rows, block, (sum, &fetched));
+                for p in 0..P {
+                    let scale = Q::scale(s, block.add(p * self.a.panel), self.group, sum);
+                    for (r, exact) in exact.iter().enumerate() {
+                        let acc = &mut *acc.add(r * acc_stride + p * LANES).cast();
+                        let scale = s.mul(scale, s.splat((*rows.1.add(r * stride)).scale));
+                        s.store(s.fma(s.to_float(exact[p]), scale, s.load(acc)), acc);
+                    }
+                }
+            }
+            if Q::MINIMA {
+                for p in 0..P {
+                    let minimum = Q::minus_minimum(s, block.add(p * self.a.panel), self.group);
+                    for r in 0..R {
+                        let acc = &mut *acc.add(r * acc_stride + p * LANES).cast();
+                        let sum = s.splat((*rows.1.add(r * stride)).scaled_sum);
+                        s.store(s.fma(sum, minimum, s.load(acc)), acc);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The exact sums of a tile that share a weight scale: `sum` of [`Quants::SUMS`].
+    ///
+    /// # Safety
+    /// As [`Self::tile`], for its rows and block.
+    #[inline(always)]
+    unsafe fn sums<S: Simd, Q: Quants, const R: usize, const P: usize>(
+        &self,
+        s: S,
+        (x, groups): (*const i8, *const Group),
+        block: *const u8,
+        (sum, fetched): (usize, &Range<usize>),
+    ) -> [[S::I; P]; R] {
+        let mut sums = [[Q::start(s, 0); P]; R];
+        // SAFETY: passed on.
+        unsafe {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let group = *groups.add(r * self.a.x_stride / GROUP);
+                *sums = [Q::start(s, group.sums(Q::SUMS)[sum]); P];
+            }
+            if Q::SUMS == 1 || sum == 0 {
+                self.half::<S, Q, R, P, 0>(s, &mut sums, (x, block), fetched);
+            }
+            if Q::SUMS == 1 || sum == 1 {
+                self.half::<S, Q, R, P, 1>(s, &mut sums, (x, block), fetched);
+            }
+        }
+        let mut exact = [[s.splat_i32(0); P]; R];
+        for (exact, sum) in exact.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+            *exact = s.finish(*sum);
+        }
+        exact
+    }
+
+    /// Adds the products of half a group.
+    ///
+    /// # Safety
+    /// As [`Self::sums`].
+    #[inline(always)]
+    unsafe fn half<S: Simd, Q: Quants, const R: usize, const P: usize, const HALF: usize>(
+        &self,
+        s: S,
+        sums: &mut [[S::P; P]; R],
+        (x, block): (*const i8, *const u8),
+        fetched: &Range<usize>,
+    ) {
+        for i in 0..STEPS / 2 {
+            let step = STEPS / 2 * HALF + i;
+            if R > 1 {
+                self.prefetch::<S, Q>(s, fetched.clone(), step..lines::<Q>().min(step + 1));
+            }
+            // SAFETY: passed on.
+            unsafe {
+                let mut weights = [Q::step::<S, HALF>(s, block, self.group, i); P];
+                for (p, weights) in weights.iter_mut().enumerate() {
+                    let block = block.add(p * self.a.panel);
+                    *weights = Q::step::<S, HALF>(s, block, self.group, i);
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = *x.add(r * self.a.x_stride + 4 * step).cast();
+                    for (sum, weights) in sums.iter_mut().zip(&weights) {
+                        *sum = Q::dot(s, *sum, *weights, x);
+                    }
+                }
+            }
+            let last = STEPS / Q::SUMS * (HALF + 1).min(Q::SUMS) - 1;
+            if (step + 1).is_multiple_of(Q::CARRY) && step < last {
+                for sum in sums.as_flattened_mut() {
+                    *sum = s.carry(*sum);
+                }
+            }
+        }
+    }
+
+    /// Prefetches lines of the group ahead in some panels.
+    #[inline(always)]
+    fn prefetch<S: Simd, Q: Quants>(&self, s: S, panels: Range<usize>, lines: Range<usize>) {
+        let block = self.block + AHEAD.div_ceil(Q::BYTES);
+        let (weights, stride, block) = if block < self.a.blocks {
+            (self.a.weights, self.a.panel, block)
+        } else {
+            (self.a.next.weights, self.a.next.panel, block - self.a.blocks)
+        };
+        let first = self.group * (Q::BYTES / LINE) / (Q::INPUTS / GROUP);
+        for line in lines {
+            let at = weights.as_ptr().wrapping_add(block * Q::BYTES + (first + line) * LINE);
+            for panel in panels.clone() {
+                s.prefetch_near(at.wrapping_add(panel * stride));
+            }
+        }
+    }
+}
+
+/// Lines of a group, rounded up.
+const fn lines<Q: Quants>() -> usize {
+    (Q::BYTES / LINE).div_ceil(Q::INPUTS / GROUP)
 }
 
 /// Sixteen bytes of a block, from `at`.

@@ -37,8 +37,6 @@ const _: () = assert!((2 * FLOAT_CUT).is_multiple_of(PAIR_BLOCK), "a cut leaves 
 const TILE_ROWS: usize = 8;
 /// Bytes of weights that stay in the second-level cache for those.
 const RESIDENT: usize = 512 << 10;
-/// Inputs of quantised panels that all rows pass over before the next: 16 KiB of `q8_0` in a panel.
-const INTEGER_CUT: usize = 1024;
 
 /// Products of a unit, `[ROWS][PANELS * 16]`.
 #[derive(Debug)]
@@ -358,27 +356,19 @@ fn integers<Q: Quants>(
     };
     let blocks = unit.matrix.cols().div_ceil(Q::INPUTS);
     let weights = unit.matrix.integers(unit.panels.clone());
-    let cut =
-        if unit.rows.len() <= run.table.sweep_rows { blocks } else { INTEGER_CUT / Q::INPUTS };
-    for start in (0..blocks).step_by(cut.max(1)) {
-        let inputs = start * Q::INPUTS;
-        let end = blocks.min(start + cut);
-        let panel = blocks * Q::BYTES;
-        let rest = Next { weights: &weights[end * Q::BYTES..], panel };
-        kernel(Dot {
-            rows: unit.rows.len(),
-            panels: unit.panels.len(),
-            blocks: end - start,
-            x: &x[inputs..],
-            x_stride,
-            groups: &groups[inputs / GROUP..],
-            weights: &weights[start * Q::BYTES..],
-            panel,
-            next: if end < blocks { rest } else { next },
-            acc,
-            acc_stride: WIDTH,
-        });
-    }
+    kernel(Dot {
+        rows: unit.rows.len(),
+        panels: unit.panels.len(),
+        blocks,
+        x,
+        x_stride,
+        groups,
+        weights,
+        panel: blocks * Q::BYTES,
+        next,
+        acc,
+        acc_stride: WIDTH,
+    });
 }
 
 /// Writes the result.

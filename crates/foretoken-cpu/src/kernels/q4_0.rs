@@ -34,6 +34,21 @@ pub(super) fn get_nibble(group: &[u8], lane: usize, k: usize) -> u8 {
     group[byte] >> shift & 15
 }
 
+/// The low (half 0) or the high (half 1) nibbles of the line at `at`.
+///
+/// # Safety
+/// It lies within the block.
+#[inline(always)]
+pub(super) unsafe fn nibbles<S: Simd, const HALF: usize>(
+    s: S,
+    block: *const u8,
+    at: usize,
+) -> S::B {
+    // SAFETY: passed on.
+    let bytes = unsafe { s.load_bytes(line(block, at)) };
+    if HALF == 0 { s.low_nibbles(bytes) } else { s.high_nibbles(bytes) }
+}
+
 impl Quants for Q4_0 {
     const INPUTS: usize = 2 * GROUP;
     const BYTES: usize = LINE + 2 * BYTES;
@@ -56,9 +71,14 @@ impl Quants for Q4_0 {
     }
 
     #[inline(always)]
-    unsafe fn steps<S: Simd>(s: S, block: *const u8, group: usize, i: usize) -> (S::B, S::B) {
+    unsafe fn step<S: Simd, const HALF: usize>(
+        s: S,
+        block: *const u8,
+        group: usize,
+        i: usize,
+    ) -> S::B {
         // SAFETY: four lines after the scales are the group.
-        unsafe { s.nibbles(s.load_bytes(line(block, LINE + group * BYTES + i * LINE))) }
+        unsafe { nibbles::<S, HALF>(s, block, LINE + group * BYTES + i * LINE) }
     }
 
     #[inline(always)]

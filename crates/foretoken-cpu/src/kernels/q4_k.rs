@@ -6,8 +6,8 @@
 
 use foretoken_tensor::Block;
 
-use super::dot::{GROUP, LINE, Quants, line, sixteen};
-use super::q4_0::{BYTES, get_nibble, put_nibble};
+use super::dot::{GROUP, LINE, Quants, sixteen};
+use super::q4_0::{BYTES, get_nibble, nibbles, put_nibble};
 use super::q8_0::{get_scale, put_scale};
 use crate::simd::{LANES, Simd};
 
@@ -80,9 +80,14 @@ impl Quants for Q4K {
     }
 
     #[inline(always)]
-    unsafe fn steps<S: Simd>(s: S, block: *const u8, group: usize, i: usize) -> (S::B, S::B) {
+    unsafe fn step<S: Simd, const HALF: usize>(
+        s: S,
+        block: *const u8,
+        group: usize,
+        i: usize,
+    ) -> S::B {
         // SAFETY: four lines per group follow the head.
-        unsafe { s.nibbles(s.load_bytes(line(block, HEAD + group * BYTES + i * LINE))) }
+        unsafe { nibbles::<S, HALF>(s, block, HEAD + group * BYTES + i * LINE) }
     }
 
     #[inline(always)]

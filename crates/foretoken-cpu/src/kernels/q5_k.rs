@@ -6,7 +6,7 @@
 use foretoken_tensor::Block;
 
 use super::dot::{GROUP, LINE, Quants, line};
-use super::q4_0::{self, get_nibble, put_nibble};
+use super::q4_0::{self, get_nibble, nibbles, put_nibble};
 use super::q4_k::{HEAD, minus_minimum, put_head, scale, value};
 use crate::simd::Simd;
 
@@ -40,15 +40,21 @@ impl Quants for Q5K {
     }
 
     #[inline(always)]
-    unsafe fn steps<S: Simd>(s: S, block: *const u8, group: usize, i: usize) -> (S::B, S::B) {
+    unsafe fn step<S: Simd, const HALF: usize>(
+        s: S,
+        block: *const u8,
+        group: usize,
+        i: usize,
+    ) -> S::B {
         let at = HEAD + group * BYTES;
         // SAFETY: five lines per group follow the head.
-        let (nibbles, high) = unsafe {
-            (s.load_bytes(line(block, at + i * LINE)), s.load_bytes(line(block, at + q4_0::BYTES)))
+        let (low, high) = unsafe {
+            (
+                nibbles::<S, HALF>(s, block, at + i * LINE),
+                s.load_bytes(line(block, at + q4_0::BYTES)),
+            )
         };
-        let (first, second) = s.nibbles(nibbles);
-        let i = i as i32;
-        (s.or_bits(first, high, 4 - i, 0x10), s.or_bits(second, high, -i, 0x10))
+        s.or_bits(low, high, 4 - (4 * HALF + i) as i32, 0x10)
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@
 use foretoken_tensor::Block;
 
 use super::dot::{GROUP, LINE, Quants, line, sixteen};
-use super::q4_0::{self, get_nibble, put_nibble};
+use super::q4_0::{self, get_nibble, nibbles, put_nibble};
 use super::q8_0::{get_scale, put_scale};
 use crate::simd::{LANES, Simd};
 
@@ -56,16 +56,19 @@ impl Quants for Q6K {
     }
 
     #[inline(always)]
-    unsafe fn steps<S: Simd>(s: S, block: *const u8, group: usize, i: usize) -> (S::B, S::B) {
+    unsafe fn step<S: Simd, const HALF: usize>(
+        s: S,
+        block: *const u8,
+        group: usize,
+        i: usize,
+    ) -> S::B {
         let at = HEAD + group * BYTES;
+        let upper = at + q4_0::BYTES + HALF * LINE;
         // SAFETY: six lines per 32 inputs follow the head.
-        let [nibbles, low, high] = unsafe {
-            [at + i * LINE, at + q4_0::BYTES, at + q4_0::BYTES + LINE]
-                .map(|at| s.load_bytes(line(block, at)))
+        let (low, high) = unsafe {
+            (nibbles::<S, HALF>(s, block, at + i * LINE), s.load_bytes(line(block, upper)))
         };
-        let (first, second) = s.nibbles(nibbles);
-        let left = 4 - 2 * i as i32;
-        (s.or_bits(first, low, left, 0x30), s.or_bits(second, high, left, 0x30))
+        s.or_bits(low, high, 4 - 2 * i as i32, 0x30)
     }
 
     #[inline(always)]

@@ -51,10 +51,14 @@ impl Quants for Q8_0 {
     }
 
     #[inline(always)]
-    unsafe fn steps<S: Simd>(s: S, block: *const u8, group: usize, i: usize) -> (S::B, S::B) {
-        let at = LINE + group * BYTES + i * LINE;
+    unsafe fn step<S: Simd, const HALF: usize>(
+        s: S,
+        block: *const u8,
+        group: usize,
+        i: usize,
+    ) -> S::B {
         // SAFETY: eight lines after the scales are the group.
-        unsafe { (s.load_bytes(line(block, at)), s.load_bytes(line(block, at + 4 * LINE))) }
+        unsafe { s.load_bytes(line(block, LINE + group * BYTES + (4 * HALF + i) * LINE)) }
     }
 
     #[inline(always)]

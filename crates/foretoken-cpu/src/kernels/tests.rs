@@ -229,8 +229,10 @@ fn check_dot<Q: Quants>(kernel: fn(Dot<'_>), isa: Isa, format: WeightFormat) {
     let mut random = Random(2);
     let values = format.spec().block_values;
     // Both sides of what vectors and tiles take at once, up to the most rows of a call.
-    let sizes = [(1, 1), (1, 5), (2, 3), (3, 2), (5, 4), (7, 1), (8, 4), (9, 2), (15, 1), (17, 3)];
-    for (rows, panels) in sizes.into_iter().chain([(33, 2), (64, 4)]) {
+    let sizes =
+        [(1, 1), (1, 5), (2, 3), (3, 2), (7, 1), (9, 2), (15, 1), (17, 3), (33, 2), (64, 4)];
+    let heights = (2..9).map(|rows| (rows, 4));
+    for (rows, panels) in sizes.into_iter().chain(heights) {
         for blocks in [1, 2, 3] {
             let (inputs, panel) = (blocks * Q::INPUTS, blocks * Q::BYTES + LINE);
             let mut weights = Memory::<u8>::zeroed(panels * panel);

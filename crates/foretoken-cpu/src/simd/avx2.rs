@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_GE_OQ, _CMP_NLT_UQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
-    _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128,
+    _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128,
     _mm_cvtss_f32, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps,
     _mm_movehl_ps, _mm_prefetch, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
     _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps,
@@ -119,7 +119,8 @@ impl<T: Products<I = [__m256i; 2], B = [__m256i; 2]>> Simd for T {
     type F = [__m256; 2];
 
     const FLOAT_TILE: usize = 4;
-    const DOT_ROWS: usize = 2;
+    const DOT_ROWS: usize = 4;
+    const DOT_PANELS: usize = 1;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -341,11 +342,15 @@ impl<T: Products<I = [__m256i; 2], B = [__m256i; 2]>> Simd for T {
     }
 
     #[inline(always)]
-    fn nibbles(self, bytes: Self::B) -> (Self::B, Self::B) {
+    fn low_nibbles(self, bytes: Self::B) -> Self::B {
         // SAFETY: the token proves AVX2.
         let mask = unsafe { [_mm256_set1_epi8(15); 2] };
-        let high = both!(_mm256_srli_epi16::<4>, bytes);
-        (both!(_mm256_and_si256, bytes, mask), both!(_mm256_and_si256, high, mask))
+        both!(_mm256_and_si256, bytes, mask)
+    }
+
+    #[inline(always)]
+    fn high_nibbles(self, bytes: Self::B) -> Self::B {
+        self.low_nibbles(both!(_mm256_srli_epi16::<4>, bytes))
     }
 
     #[inline(always)]
@@ -360,6 +365,12 @@ impl<T: Products<I = [__m256i; 2], B = [__m256i; 2]>> Simd for T {
         };
         let bits = both!(_mm256_and_si256, shifted, mask);
         both!(_mm256_or_si256, low, bits)
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, at: *const u8) {
+        // SAFETY: as of `prefetch`.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::{
     __m512, __m512i, _CMP_GE_OQ, _CMP_NLT_UQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
-    _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128,
+    _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128,
     _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps,
     _mm_prefetch, _mm_storeu_si128, _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps,
     _mm256_loadu_si256, _mm256_max_ps, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
@@ -56,7 +56,8 @@ impl Simd for Avx512 {
     type F = __m512;
 
     const FLOAT_TILE: usize = 16;
-    const DOT_ROWS: usize = 8;
+    const DOT_ROWS: usize = 6;
+    const DOT_PANELS: usize = 4;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -301,13 +302,15 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn nibbles(self, bytes: Self::B) -> (Self::B, Self::B) {
+    fn low_nibbles(self, bytes: Self::B) -> Self::B {
         // SAFETY: the token proves AVX-512.
-        unsafe {
-            let mask = _mm512_set1_epi8(15);
-            let high = _mm512_srli_epi16::<4>(bytes);
-            (_mm512_and_si512(bytes, mask), _mm512_and_si512(high, mask))
-        }
+        unsafe { _mm512_and_si512(bytes, _mm512_set1_epi8(15)) }
+    }
+
+    #[inline(always)]
+    fn high_nibbles(self, bytes: Self::B) -> Self::B {
+        // SAFETY: the token proves AVX-512.
+        self.low_nibbles(unsafe { _mm512_srli_epi16::<4>(bytes) })
     }
 
     #[inline(always)]
@@ -321,6 +324,12 @@ impl Simd for Avx512 {
             };
             _mm512_or_si512(low, _mm512_and_si512(shifted, _mm512_set1_epi8(mask)))
         }
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, at: *const u8) {
+        // SAFETY: as of `prefetch`.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]

@@ -163,6 +163,7 @@ impl<T: Products<I = [int32x4_t; 4], B = [uint8x16_t; 4]>> Simd for T {
 
     const FLOAT_TILE: usize = 4;
     const DOT_ROWS: usize = 2;
+    const DOT_PANELS: usize = 1;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -361,10 +362,15 @@ impl<T: Products<I = [int32x4_t; 4], B = [uint8x16_t; 4]>> Simd for T {
     }
 
     #[inline(always)]
-    fn nibbles(self, bytes: Self::B) -> (Self::B, Self::B) {
+    fn low_nibbles(self, bytes: Self::B) -> Self::B {
         // SAFETY: the token proves NEON.
         let mask = unsafe { [vdupq_n_u8(15); 4] };
-        (four!(vandq_u8, bytes, mask), four!(vshrq_n_u8::<4>, bytes))
+        four!(vandq_u8, bytes, mask)
+    }
+
+    #[inline(always)]
+    fn high_nibbles(self, bytes: Self::B) -> Self::B {
+        four!(vshrq_n_u8::<4>, bytes)
     }
 
     #[inline(always)]
@@ -375,6 +381,14 @@ impl<T: Products<I = [int32x4_t; 4], B = [uint8x16_t; 4]>> Simd for T {
         let shifted = four!(vshlq_u8, high, count);
         let bits = four!(vandq_u8, shifted, mask);
         four!(vorrq_u8, low, bits)
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, at: *const u8) {
+        // SAFETY: as of `prefetch`.
+        unsafe {
+            asm!("prfm pldl1keep, [{}]", in(reg) at, options(readonly, nostack, preserves_flags));
+        }
     }
 
     #[inline(always)]

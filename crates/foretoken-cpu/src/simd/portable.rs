@@ -54,6 +54,7 @@ impl Simd for Portable {
 
     const FLOAT_TILE: usize = 1;
     const DOT_ROWS: usize = 1;
+    const DOT_PANELS: usize = 1;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -192,13 +193,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn nibbles(self, bytes: Self::B) -> (Self::B, Self::B) {
-        let (mut low, mut high) = (bytes, bytes);
-        for (low, high) in low.iter_mut().zip(&mut high) {
-            *low &= 15;
-            *high >>= 4;
-        }
-        (low, high)
+    fn low_nibbles(self, bytes: Self::B) -> Self::B {
+        bytes.map(|byte| byte & 15)
+    }
+
+    #[inline(always)]
+    fn high_nibbles(self, bytes: Self::B) -> Self::B {
+        bytes.map(|byte| byte >> 4)
     }
 
     #[inline(always)]
@@ -212,4 +213,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn prefetch(self, _at: *const u8) {}
+
+    #[inline(always)]
+    fn prefetch_near(self, _at: *const u8) {}
 }

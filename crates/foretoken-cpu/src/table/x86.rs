@@ -65,7 +65,6 @@ mod amx {
             pub(super) fn beside(vectors: KernelTable) -> KernelTable {
                 KernelTable {
                     isa: Isa::Amx,
-                    sweep_rows: usize::MAX,
                     pair_sum: PairSum::Blocks,
                     interleave_lines: Some(interleave_lines),
                     $($name,)+

@@ -18,6 +18,9 @@ pub trait Heads: Send {
     /// How many; head `k` guesses the token `k + 2` places behind the last one that the state has seen.
     fn count(&self) -> usize;
 
+    /// Leaves out the heads behind the first `count`.
+    fn truncate(&mut self, count: usize);
+
     /// The token of each logit, where tokens are left out.
     fn tokens(&self) -> Option<&[TokenId]>;
 
@@ -41,20 +44,17 @@ pub trait Heads: Send {
 pub struct MedusaNetwork<B: Backend> {
     backend: Arc<B>,
     hidden: usize,
-    count: usize,
     tokens: Option<Vec<TokenId>>,
-    /// The blocks of every head, and their output matrices where they have their own.
-    heads: Stage<B>,
-    output: Output<B>,
+    heads: Vec<Head<B>>,
+    /// One output matrix, for the rows of all heads, those of the first before those of the second.
+    shared: Option<Head<B>>,
     rows: usize,
 }
 
-/// Where the logits come from.
-enum Output<B: Backend> {
-    /// A buffer per head.
-    Own(Vec<BufferId>),
-    /// One matrix for the rows of all heads, those of the first before those of the second.
-    Shared { states: Vec<BufferId>, stage: Box<Stage<B>>, logits: BufferId },
+/// A program over given rows, and what it makes of them: logits, or the state that a shared matrix takes.
+struct Head<B: Backend> {
+    stage: Stage<B>,
+    out: BufferId,
 }
 
 impl<B: Backend> MedusaNetwork<B> {
@@ -77,76 +77,69 @@ impl<B: Backend> MedusaNetwork<B> {
         };
         let backend = model.backend.as_ref();
         let chosen = tokens.filter(|_| heads.token_map().is_none());
-        let (mut recorder, input) = Recorder::new(backend, format, heads.hidden());
-        let states = record_blocks(&mut recorder, heads, input)?;
-        let output = if heads.vocab().is_some() {
-            let logits = states.iter().enumerate().map(|(head, &state)| {
-                let matrix = recorder.rows(&heads.matrix(HeadTensor::Output { head }), chosen)?;
-                Ok(recorder.project(state, matrix))
-            });
-            Output::Own(logits.collect::<Result<_, ModelError>>()?)
+        let shared = if heads.vocab().is_some() {
+            None
         } else {
-            let (mut shared, stacked) = Recorder::new(backend, format, heads.hidden());
+            let (mut recorder, states) = Recorder::new(backend, format, heads.hidden());
             let matrix = match chosen {
                 Some(_) => {
-                    shared.rows(&source.matrix(Tensor::of_output(source.spec()))?, chosen)?
+                    recorder.rows(&source.matrix(Tensor::of_output(source.spec()))?, chosen)?
                 }
-                None => (shared.shared(model.output_matrix()), source.spec().vocab),
+                None => (recorder.shared(model.output_matrix()), source.spec().vocab),
             };
-            let logits = shared.project(stacked, matrix);
-            Output::Shared { states, stage: Box::new(shared.finish()), logits }
+            let out = recorder.project(states, matrix);
+            Some(Head { stage: recorder.finish(), out })
+        };
+        let head = |head| {
+            let (mut recorder, input) = Recorder::new(backend, format, heads.hidden());
+            let mut out = record_blocks(&mut recorder, (heads, head), input)?;
+            if shared.is_none() {
+                let matrix = recorder.rows(&heads.matrix(HeadTensor::Output { head }), chosen)?;
+                out = recorder.project(out, matrix);
+            }
+            Ok(Head { stage: recorder.finish(), out })
         };
         Ok(Self {
             hidden: heads.hidden(),
-            count: heads.count(),
             tokens: heads.token_map().or(tokens).map(<[TokenId]>::to_vec),
-            heads: recorder.finish(),
-            output,
+            heads: (0..heads.count()).map(head).collect::<Result<_, ModelError>>()?,
+            shared,
             rows: 0,
             backend: Arc::clone(&model.backend),
         })
     }
 }
 
-/// Records the residual blocks of every head and returns what they make of the input.
+/// Records the residual blocks of a head and returns what they make of the input.
 fn record_blocks<B: Backend>(
     recorder: &mut Recorder<'_, B>,
-    heads: &MedusaHeads,
+    (heads, head): (&MedusaHeads, usize),
     input: BufferId,
-) -> Result<Vec<BufferId>, ModelError> {
-    if heads.blocks() == 0 {
-        return Ok(vec![input; heads.count()]);
-    }
-    let states: Vec<_> = (0..heads.count()).map(|_| recorder.buffer(heads.hidden())).collect();
-    for &state in &states {
-        recorder.copy(input, state);
-    }
-    let part = |recorder: &mut Recorder<'_, B>, head: usize, block| {
+) -> Result<BufferId, ModelError> {
+    let mut state = input;
+    for block in 0..heads.blocks() {
         let (weight, _) = recorder.rows(&heads.matrix(HeadTensor::Block { head, block }), None)?;
         let bias = match heads.shape().bias {
             HeadBias::All => Some(heads.vector(HeadTensor::BlockBias { head, block })?),
             HeadBias::None => None,
         };
         let bias = bias.map(|values| recorder.vector(&values));
-        Ok(Projection { map: Affine { weight, bias }, out: states[head], write: Write::AddSilu })
-    };
-    let first = (0..heads.count()).map(|head| part(recorder, head, 0));
-    let first = first.collect::<Result<_, ModelError>>()?;
-    recorder.linear(input, first);
-    let before = recorder.buffer(heads.hidden());
-    for block in 1..heads.blocks() {
-        for (head, &state) in states.iter().enumerate() {
-            let part = part(recorder, head, block)?;
-            recorder.copy(state, before);
-            recorder.linear(before, vec![part]);
-        }
+        let out = recorder.buffer(heads.hidden());
+        recorder.copy(state, out);
+        let map = Affine { weight, bias };
+        recorder.linear(state, vec![Projection { map, out, write: Write::AddSilu }]);
+        state = out;
     }
-    Ok(states)
+    Ok(state)
 }
 
 impl<B: Backend> Heads for MedusaNetwork<B> {
     fn count(&self) -> usize {
-        self.count
+        self.heads.len()
+    }
+
+    fn truncate(&mut self, count: usize) {
+        self.heads.truncate(count);
     }
 
     fn tokens(&self) -> Option<&[TokenId]> {
@@ -155,24 +148,28 @@ impl<B: Backend> Heads for MedusaNetwork<B> {
 
     fn start(&mut self) {
         self.rows = 0;
-        self.heads.input.clear();
+        self.heads.iter_mut().for_each(|head| head.stage.input.clear());
     }
 
     fn add(&mut self, hidden: &[f32]) -> usize {
         assert_eq!(hidden.len(), self.hidden, "a hidden state has the heads' width");
-        self.heads.input.extend_from_slice(hidden);
+        for head in &mut self.heads {
+            head.stage.input.extend_from_slice(hidden);
+        }
         self.rows += 1;
         self.rows - 1
     }
 
     fn forward(&mut self) {
         let backend = self.backend.as_ref();
-        self.heads.run(backend);
-        if let Output::Shared { states, stage, .. } = &mut self.output {
+        for head in &mut self.heads {
+            head.stage.run(backend);
+        }
+        if let Some(Head { stage, .. }) = &mut self.shared {
             stage.input.clear();
-            for &state in &*states {
+            for head in &self.heads {
                 for row in 0..self.rows {
-                    stage.input.extend_from_slice(self.heads.row(backend, state, row));
+                    stage.input.extend_from_slice(head.stage.row(backend, head.out, row));
                 }
             }
             stage.run(backend);
@@ -181,11 +178,9 @@ impl<B: Backend> Heads for MedusaNetwork<B> {
 
     fn logits(&self, head: usize, row: usize) -> &[f32] {
         let backend = self.backend.as_ref();
-        match &self.output {
-            Output::Own(logits) => self.heads.row(backend, logits[head], row),
-            Output::Shared { stage, logits, .. } => {
-                stage.row(backend, *logits, head * self.rows + row)
-            }
+        match &self.shared {
+            None => self.heads[head].stage.row(backend, self.heads[head].out, row),
+            Some(Head { stage, out }) => stage.row(backend, *out, head * self.rows + row),
         }
     }
 }

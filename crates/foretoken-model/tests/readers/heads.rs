@@ -97,16 +97,19 @@ fn heads_that_nobody_asks_can_be_left_out() {
     let mut heads = heads("v01");
     let source = target(OutputHead::Own);
     let mut all = network(&heads, &source, None);
+    let mut fewer = network(&heads, &source, None);
+    fewer.truncate(2);
     heads.truncate(2);
     let mut some = network(&heads, &source, None);
-    assert_eq!((all.count(), some.count()), (3, 2));
-    for network in [&mut all, &mut some] {
+    assert_eq!((all.count(), some.count(), fewer.count()), (3, 2, 2));
+    for network in [&mut all, &mut some, &mut fewer] {
         network.start();
         network.add(&state(3));
         network.forward();
     }
     for head in 0..2 {
         assert_eq!(all.logits(head, 0), some.logits(head, 0));
+        assert_eq!(all.logits(head, 0), fewer.logits(head, 0));
     }
     heads.truncate(9);
     assert_eq!(heads.count(), 2);

@@ -145,6 +145,10 @@ impl Heads for KnowingHeads {
         self.count
     }
 
+    fn truncate(&mut self, count: usize) {
+        self.count = self.count.min(count);
+    }
+
     fn tokens(&self) -> Option<&[TokenId]> {
         None
     }

@@ -153,6 +153,7 @@ fn what_is_drafted_does_not_depend_on_heads() {
 struct Foreseeing {
     ahead: HashMap<Vec<u32>, Vec<Vec<f32>>>,
     rows: Vec<Vec<Vec<f32>>>,
+    count: usize,
 }
 
 impl Foreseeing {
@@ -160,13 +161,17 @@ impl Foreseeing {
         let row = |bits: &Vec<u32>| bits.iter().map(|&bits| f32::from_bits(bits)).collect();
         let ahead = text.hidden.iter().zip(text.rows[1..].windows(4));
         let ahead = ahead.map(|(state, rows)| (state.clone(), rows.iter().map(row).collect()));
-        Self { ahead: ahead.collect(), rows: Vec::new() }
+        Self { ahead: ahead.collect(), rows: Vec::new(), count: 4 }
     }
 }
 
 impl Heads for Foreseeing {
     fn count(&self) -> usize {
-        4
+        self.count
+    }
+
+    fn truncate(&mut self, count: usize) {
+        self.count = self.count.min(count);
     }
 
     fn tokens(&self) -> Option<&[TokenId]> {

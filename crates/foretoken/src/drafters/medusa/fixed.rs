@@ -21,6 +21,10 @@ impl Heads for Fixed {
         self.count
     }
 
+    fn truncate(&mut self, count: usize) {
+        self.count = self.count.min(count);
+    }
+
     fn tokens(&self) -> Option<&[TokenId]> {
         self.tokens.as_deref()
     }

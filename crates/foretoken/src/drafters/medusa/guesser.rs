@@ -23,8 +23,9 @@ pub(crate) struct Guesser {
 }
 
 impl Guesser {
-    /// Heads that guess among the first `vocab` tokens.
-    pub(crate) fn new(heads: Box<dyn Heads>, trees: MedusaTrees, vocab: usize) -> Self {
+    /// Heads that guess among the first `vocab` tokens; those that no tree asks are let go.
+    pub(crate) fn new(mut heads: Box<dyn Heads>, trees: MedusaTrees, vocab: usize) -> Self {
+        heads.truncate(trees.depth());
         let (lists, builder) = (Lists::new(vocab), TreeBuilder::new(0));
         Self { heads, trees, rows: Vec::new(), lists, builder, placed: Vec::new() }
     }
@@ -79,5 +80,20 @@ impl LoadedHeads {
     pub(crate) fn unmeasured_trees(&self) -> MedusaTrees {
         let size = Size::Nodes(UNMEASURED);
         MedusaTrees::best(self.calibration.as_ref(), self.heads.count(), size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foretoken_core::SparseTree;
+
+    use super::super::fixed::Fixed;
+    use super::*;
+
+    #[test]
+    fn heads_that_no_tree_asks_are_let_go() {
+        let trees = MedusaTrees::fixed(&SparseTree::cartesian(&[2, 1]).unwrap());
+        let guesser = Guesser::new(Box::new(Fixed::new(vec![0.0; 3])), trees, 3);
+        assert_eq!(guesser.heads.count(), 2);
     }
 }

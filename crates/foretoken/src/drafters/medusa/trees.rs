@@ -104,6 +104,11 @@ impl MedusaTrees {
         self.trees.iter().map(|(_, tree)| tree.tree.len()).max().unwrap_or(0)
     }
 
+    /// Depth of the deepest.
+    pub(super) fn depth(&self) -> usize {
+        self.trees.iter().map(|(_, tree)| tree.lengths.len()).max().unwrap_or(0)
+    }
+
     /// The tree for the temperature that is nearest.
     pub(super) fn nearest(&self, temperature: f64) -> &SizedTree {
         let distance = |&(measured, _): &(f64, SizedTree)| (measured - temperature).abs();
