@@ -39,8 +39,18 @@ impl PathRates {
 
     /// The best tree of at most `nodes` nodes.
     pub fn best(&self, nodes: usize) -> SparseTree {
-        let ranks: Vec<usize> = self.ranks.iter().map(Vec::len).collect();
+        self.best_within(self.depth(), nodes)
+    }
+
+    /// The best tree of at most `nodes` nodes, none of them deeper than `depth`.
+    pub fn best_within(&self, depth: usize, nodes: usize) -> SparseTree {
+        let ranks: Vec<usize> = self.ranks.iter().take(depth).map(Vec::len).collect();
         SparseTree::best(&ranks, nodes, |path| self.rate(path))
+    }
+
+    /// Depths that have guesses.
+    pub fn depth(&self) -> usize {
+        self.ranks.len()
     }
 
     /// Tokens that a step with this tree is expected to emit.

@@ -45,7 +45,10 @@ fn build(parts: Parts<'_>) -> Result<Built, Error> {
         MedusaChoices::Tree(tree) => Size::Given(tree),
         MedusaChoices::Best { nodes } => match (nodes.or(tokens), cost, seconds) {
             (Some(nodes), ..) => Size::Nodes(nodes),
-            (None, Some(cost), Some(heads)) => Size::Pays { cost, heads, most: ceilings.nodes },
+            (None, Some(cost), Some(seconds)) => {
+                let head = seconds / heads.count() as f64;
+                Size::Pays { cost, head, most: ceilings.nodes }
+            }
             _ => Size::Nodes(trees::UNMEASURED),
         },
     };

@@ -28,8 +28,8 @@ pub(super) enum Size<'a> {
     Pays {
         /// Of a pass of the target.
         cost: &'a CostCurve,
-        /// Seconds of a pass of the heads.
-        heads: f64,
+        /// Seconds that a head adds to a step; those deeper than the tree do not run.
+        head: f64,
         /// The ceiling.
         most: usize,
     },
@@ -122,21 +122,36 @@ impl Size<'_> {
         match self {
             Self::Nodes(nodes) => rates.best(nodes),
             Self::Given(tree) => tree.clone(),
-            Self::Pays { cost, heads, most } => {
-                let mut tree = rates.best(most);
-                let (mut expected, mut best) = (1.0, (0.0, 1));
-                for nodes in 1..=tree.len() {
-                    expected += rates.rate(&tree.path(nodes - 1));
-                    let speed = expected / (cost.seconds(nodes + 1) + heads);
-                    if speed > best.0 {
-                        best = (speed, nodes);
-                    }
-                }
-                tree.truncate(best.1);
-                tree
+            Self::Pays { cost, head, most } => {
+                let grown = (1..=rates.depth()).map(|heads| {
+                    let head_seconds = head * heads as f64;
+                    let seconds = |nodes| cost.seconds(nodes + 1) + head_seconds;
+                    grow(rates.best_within(heads, most), rates, seconds)
+                });
+                let fastest = grown.max_by(|a, b| a.0.total_cmp(&b.0));
+                fastest.map_or_else(|| rates.best(most), |(_, tree)| tree)
             }
         }
     }
+}
+
+/// The first part of a tree that yields the most tokens per second, and how many, where a step with so many
+/// nodes takes `seconds`.
+fn grow(
+    mut tree: SparseTree,
+    rates: &PathRates,
+    seconds: impl Fn(usize) -> f64,
+) -> (f64, SparseTree) {
+    let (mut expected, mut best) = (1.0, (0.0, 1));
+    for nodes in 1..=tree.len() {
+        expected += rates.rate(&tree.path(nodes - 1));
+        let speed = expected / seconds(nodes);
+        if speed > best.0 {
+            best = (speed, nodes);
+        }
+    }
+    tree.truncate(best.1);
+    (best.0, tree)
 }
 
 /// The published rates, as far as they go; ranks behind the fifth count as never right.

@@ -49,17 +49,25 @@ fn each_measured_temperature_has_its_tree() {
     assert_eq!(trees.nearest(1.0).lengths(), [2]);
 }
 
+fn paying(points: &[(usize, f64)], head: f64) -> SparseTree {
+    let cost = CostCurve::new(points.to_vec()).unwrap();
+    Size::Pays { cost: &cost, head, most: 40 }.best(&published(5))
+}
+
 #[test]
 fn a_tree_grows_as_long_as_its_rows_pay() {
-    let nodes = |points: &[(usize, f64)], heads| {
-        let cost = CostCurve::new(points.to_vec()).unwrap();
-        Size::Pays { cost: &cost, heads, most: 40 }.best(&published(5)).len()
-    };
+    let nodes = |points, head| paying(points, head).len();
     assert_eq!(nodes(&[(1, 1.0), (64, 1.0)], 0.0), 40, "rows that cost nothing");
     assert_eq!(nodes(&[(1, 1.0), (64, 64.0)], 0.0), 1, "rows that cost as much as passes");
-    let some = [(1, 1.0), (64, 2.0)];
-    let (cheap, dear) = (nodes(&some, 0.0), nodes(&some, 10.0));
-    assert!((2..40).contains(&cheap) && cheap < dear, "{cheap}, {dear}");
+    assert!((2..40).contains(&nodes(&[(1, 1.0), (64, 2.0)], 0.0)));
+}
+
+#[test]
+fn a_tree_grows_as_deep_as_its_heads_pay() {
+    let depth = |head| paying(&[(1, 1.0), (64, 1.1)], head).depth();
+    assert_eq!([0.0, 0.01, 0.1, 1.0].map(depth), [4, 3, 2, 1]);
+    let one = paying(&[(1, 1.0), (64, 1.1)], 1.0);
+    assert_eq!(one.len(), 5, "the rows of one head cost next to nothing");
 }
 
 /// Expected tokens per step by heads (rows) and guesses per head (columns), with the best 63 nodes.
