@@ -1,7 +1,7 @@
 //! What a pass costs: seconds over its number of rows.
 //!
 //! Drafting pays as long as further rows ride along nearly free, and how long they do is a matter of the
-//! machine, the model and the kernels. [`CostCurve`] knows, from a measurement of less than a second at load,
+//! machine, the model and the kernels. [`CostCurve`] knows, from a short measurement at load,
 //! kept in a [`CostCache`]; [`ForwardBench`] is the thorough one behind `foretoken bench forward`.
 //! Neither knows drafters, and neither touches a sequence of anybody else.
 
@@ -31,8 +31,11 @@ pub struct CostCurve {
 impl CostCurve {
     /// Numbers of rows that are measured.
     pub const ROWS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
-    /// Time that the measurement at load may take.
-    pub const BUDGET: Duration = Duration::from_millis(700);
+    /// Time that the measurement at load may take, unless passes are slow.
+    const BUDGET: Duration = Duration::from_millis(700);
+    /// Passes of one row whose time it may take at least: where rows ride along nearly free, as in large models,
+    /// a round takes about twelve, and one round is little against the noise.
+    const PASSES: u32 = 20;
     /// Rounds after which more would not tell more.
     const ROUNDS: usize = 16;
 
@@ -52,13 +55,14 @@ impl CostCurve {
         Some(Self { points })
     }
 
-    /// Measures a loaded model within `budget` (if a pass of one row fits in it): the best of several
-    /// rounds, in which the numbers of rows take turns. Those that do not fit are left out.
+    /// Measures a loaded model in 0.7 s, or in the time of 20 passes of one row where that is longer: the best
+    /// of several rounds, in which the numbers of rows take turns. Those that do not fit are left out.
     ///
     /// The rows of the target's last pass are gone; its sequences are as they were.
-    pub fn measure(target: &mut dyn Target, budget: Duration) -> Result<Self, ForwardError> {
+    pub fn measure(target: &mut dyn Target) -> Result<Self, ForwardError> {
         let sequence = target.open();
-        let points = measure(target, sequence, Instant::now() + budget);
+        let budget = |one_row: Duration| Self::BUDGET.max(Self::PASSES * one_row);
+        let points = measure(target, sequence, budget);
         target.start();
         target.close(sequence);
         let curve = points.map(|points| {
@@ -91,12 +95,14 @@ impl CostCurve {
     }
 }
 
-/// The shortest passes of each number of rows for which there was time.
+/// The shortest passes of each number of rows for which there was time. How much there is `budget` says, given how
+/// long a pass of one row takes.
 fn measure(
     target: &mut dyn Target,
     sequence: SequenceId,
-    deadline: Instant,
+    budget: impl Fn(Duration) -> Duration,
 ) -> Result<Vec<(usize, Duration)>, ForwardError> {
+    let started = Instant::now();
     let mut points: Vec<(usize, Duration)> = Vec::with_capacity(CostCurve::ROWS.len());
     for _ in 0..CostCurve::ROUNDS {
         for (index, &rows) in CostCurve::ROWS.iter().enumerate() {
@@ -110,7 +116,10 @@ fn measure(
                 (None, Some((_, time))) => 2 * time,
                 (None, None) => Duration::ZERO,
             };
-            if !points.is_empty() && Instant::now() + expected > deadline {
+            if points
+                .first()
+                .is_some_and(|&(_, one_row)| started.elapsed() + expected > budget(one_row))
+            {
                 return Ok(points);
             }
             let tree = chain(rows, target.spec().vocab);

@@ -48,14 +48,14 @@ impl MeasureCost {
     ) -> Result<Option<CostCurve>, ForwardError> {
         let cache = match self {
             Self::Never => return Ok(None),
-            Self::Always => return CostCurve::measure(target, CostCurve::BUDGET).map(Some),
+            Self::Always => return CostCurve::measure(target).map(Some),
             Self::Cached(cache) => cache,
         };
         let key = cache.key(target, threads, weight_bytes);
         if let Some(known) = cache.load(&key) {
             return Ok(Some(known));
         }
-        let curve = CostCurve::measure(target, CostCurve::BUDGET)?;
+        let curve = CostCurve::measure(target)?;
         // What cannot be kept is measured again the next time.
         let _ = cache.store(&key, &curve);
         Ok(Some(curve))

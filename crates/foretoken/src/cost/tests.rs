@@ -70,7 +70,7 @@ fn measuring_leaves_sequences_alone() {
         (0..model.committed(text)).flat_map(position).collect()
     };
     let before = held(&model);
-    let curve = CostCurve::measure(&mut model, CostCurve::BUDGET).expect("room");
+    let curve = CostCurve::measure(&mut model).expect("room");
     let rows: Vec<_> = curve.points().iter().map(|&(rows, _)| rows).collect();
     assert_eq!(rows, CostCurve::ROWS);
     assert_eq!(held(&model), before);
@@ -84,8 +84,10 @@ fn measuring_leaves_sequences_alone() {
 
 #[test]
 fn without_time_one_row_is_measured() {
-    let curve = CostCurve::measure(&mut model(), Duration::ZERO).expect("room");
-    assert_eq!(curve.points().len(), 1);
+    let mut model = model();
+    let sequence = model.open();
+    let points = measure(&mut model, sequence, |_| Duration::ZERO).expect("room");
+    assert_eq!(points.len(), 1);
 }
 
 #[test]
