@@ -121,6 +121,24 @@ fn continuations_are_made_once() {
 }
 
 #[test]
+fn continuations_end_where_they_loop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let more = ["--heads", "1", "--self-distill", "2", "--temperature", "0", "--max-tokens", "200"];
+    let run = foretoken(&words(&arguments(folder.path(), "out", &more)));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let text = fs::read_to_string(folder.path().join("out/continuations.jsonl")).expect("them");
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let tokens: Vec<u32> = serde_json::from_value(line["tokens"].clone()).expect("tokens");
+        let continuation = &tokens[line["prompt"].as_u64().expect("a length") as usize..];
+        assert!((18..200).contains(&continuation.len()), "greedy text of the demo loops: {line}");
+        let run = |end: usize| &continuation[end - 16..end];
+        let last = continuation.len();
+        assert_eq!((16..=last).filter(|&end| run(end) == run(last)).count(), 3, "{line}");
+    }
+}
+
+#[test]
 fn a_model_and_its_heads_are_one_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let more = ["--joint", "--stage-one", "0.5", "--heads", "2", "--json"];

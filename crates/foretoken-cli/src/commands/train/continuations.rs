@@ -1,4 +1,5 @@
-//! A model's own continuations of prompts, as text to learn from (self-distillation).
+//! A model's own continuations of prompts, as text to learn from (self-distillation). They end where they begin to
+//! loop: a loop is easy to guess, and nobody wants the text.
 //!
 //! They are written block by block to a file aside, which is moved to its place when it is whole; a run that ends
 //! early goes on behind the last whole line.
@@ -9,7 +10,9 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use foretoken::{Completion, Engine, EngineOptions, Event, Request, RequestId, SamplingParams};
+use foretoken::{
+    Engine, EngineOptions, Event, Request, RequestId, SamplingParams, TokenId, loop_free_len,
+};
 use foretoken_train::data::Corpus;
 use serde_json::{Value, json};
 
@@ -34,7 +37,7 @@ const SETTINGS: &str = "continuations.json";
 #[command(next_help_heading = "Self-distillation options")]
 pub(super) struct DistillArgs {
     /// Learn from N continuations by the model itself instead: of the data's conversations up to their first
-    /// answer, and of the first 64 tokens, at most half, of other text
+    /// answer, and of the first 64 tokens, at most half, of other text. They end where they begin to loop
     #[arg(long, value_name = "N")]
     pub(super) self_distill: Option<NonZeroUsize>,
 
@@ -138,7 +141,7 @@ impl Continuations<'_> {
             let made = generate(&mut engine, requests, &mut |finished| {
                 bar.update(self.model, first + finished, count);
             })?;
-            tokens += made.iter().map(|(_, completion)| completion.tokens.len()).sum::<usize>();
+            tokens += made.iter().map(|(_, tokens)| tokens.len()).sum::<usize>();
             append(part, &made).map_err(|cause| Error::write(part, cause))?;
         }
         bar.clear();
@@ -179,12 +182,12 @@ impl Continuations<'_> {
     }
 }
 
-/// Prompts with their completions, in the order of the requests.
+/// Prompts with the tokens that follow, in the order of the requests.
 fn generate(
     engine: &mut Engine,
     requests: impl Iterator<Item = Request>,
     told: &mut dyn FnMut(usize),
-) -> Result<Vec<(Vec<u32>, Completion)>, Error> {
+) -> Result<Vec<(Vec<TokenId>, Vec<TokenId>)>, Error> {
     let mut waiting: HashMap<RequestId, usize> = HashMap::new();
     let (mut prompts, mut completions) = (Vec::new(), Vec::new());
     for request in requests {
@@ -201,7 +204,9 @@ fn generate(
                 Event::Finished(id, completion) => {
                     finished += 1;
                     told(finished);
-                    completions[waiting[&id]] = Some(completion);
+                    let mut tokens = completion.tokens;
+                    tokens.truncate(loop_free_len(&tokens));
+                    completions[waiting[&id]] = Some(tokens);
                 }
                 Event::Failed(_, cause) => return Err(cause.into()),
             }
@@ -212,10 +217,10 @@ fn generate(
 }
 
 /// Adds lines to a file and waits until they are on the disk.
-fn append(file: &Path, made: &[(Vec<u32>, Completion)]) -> io::Result<()> {
+fn append(file: &Path, made: &[(Vec<TokenId>, Vec<TokenId>)]) -> io::Result<()> {
     let mut text = String::new();
-    for (prompt, completion) in made {
-        let tokens = [&prompt[..], &completion.tokens].concat();
+    for (prompt, tokens) in made {
+        let tokens = [&prompt[..], tokens].concat();
         text.push_str(&json!({ "tokens": tokens, "prompt": prompt.len() }).to_string());
         text.push('\n');
     }
