@@ -18,6 +18,8 @@ pub use cache::{CostCache, MeasureCost};
 pub use forward::{DepthCost, ForwardBench, ForwardCost, ForwardOptions, Passes, RowCost, Subject};
 pub use shapes::{SHAPES, Shape};
 
+use self::forward::median;
+
 /// Seconds of a pass over its number of new rows, at the start of a text.
 ///
 /// Between measured numbers of rows it is interpolated. Beyond the last, at most 64, it goes on as steeply as it
@@ -31,11 +33,14 @@ pub struct CostCurve {
 impl CostCurve {
     /// Numbers of rows that are measured.
     pub const ROWS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+    /// Rows beyond which a number is measured in every fourth round only: such passes take long, and trees of so
+    /// many rows seldom pay.
+    const OFTEN: usize = 16;
     /// Time that the measurement at load may take, unless passes are slow.
     const BUDGET: Duration = Duration::from_millis(700);
-    /// Passes of one row whose time it may take at least: where rows ride along nearly free, as in large models,
-    /// a round takes about twelve, and one round is little against the noise.
-    const PASSES: u32 = 20;
+    /// Passes of one row whose time it may take at least. Where rows ride along nearly free, as in large models,
+    /// that is five rounds.
+    const PASSES: u32 = 40;
     /// Rounds after which more would not tell more.
     const ROUNDS: usize = 16;
 
@@ -55,19 +60,17 @@ impl CostCurve {
         Some(Self { points })
     }
 
-    /// Measures a loaded model in 0.7 s, or in the time of 20 passes of one row where that is longer: the best
-    /// of several rounds, in which the numbers of rows take turns. Those that do not fit are left out.
+    /// Measures a loaded model in 0.7 s, or in the time of 40 passes of one row where that is longer, in rounds in
+    /// which the numbers of rows take turns. Those that do not fit are left out.
     ///
     /// The rows of the target's last pass are gone; its sequences are as they were.
     pub fn measure(target: &mut dyn Target) -> Result<Self, ForwardError> {
         let sequence = target.open();
         let budget = |one_row: Duration| Self::BUDGET.max(Self::PASSES * one_row);
-        let points = measure(target, sequence, budget);
+        let rounds = measure(target, sequence, budget);
         target.start();
         target.close(sequence);
-        let curve = points.map(|points| {
-            Self::new(points.into_iter().map(|(rows, time)| (rows, time.as_secs_f64())).collect())
-        })?;
+        let curve = Self::new(points(&rounds?));
         Ok(curve.expect("one row is measured first, and a pass takes time"))
     }
 
@@ -95,46 +98,52 @@ impl CostCurve {
     }
 }
 
-/// The shortest passes of each number of rows for which there was time. How much there is `budget` says, given how
-/// long a pass of one row takes.
+/// By round, the seconds of passes of each number of rows for which there was time. How much there is `budget` says,
+/// given how long a pass of one row takes.
 fn measure(
     target: &mut dyn Target,
     sequence: SequenceId,
     budget: impl Fn(Duration) -> Duration,
-) -> Result<Vec<(usize, Duration)>, ForwardError> {
-    let started = Instant::now();
-    let mut points: Vec<(usize, Duration)> = Vec::with_capacity(CostCurve::ROWS.len());
-    for _ in 0..CostCurve::ROUNDS {
-        for (index, &rows) in CostCurve::ROWS.iter().enumerate() {
-            if rows > target.context() {
-                break;
+) -> Result<Vec<Vec<f64>>, ForwardError> {
+    let vocab = target.spec().vocab;
+    // The first pass warms caches and threads up.
+    let one_row = time_pass(target, sequence, &chain(1, vocab))?;
+    let deadline = Instant::now() + budget(one_row);
+    let mut rounds: Vec<Vec<f64>> = vec![vec![one_row.as_secs_f64()]];
+    for round in 0..CostCurve::ROUNDS {
+        let most = if round % 4 == 0 { usize::MAX } else { CostCurve::OFTEN };
+        let most = most.min(target.context());
+        let mut seconds: Vec<f64> = Vec::with_capacity(CostCurve::ROWS.len());
+        for &rows in CostCurve::ROWS.iter().take_while(|&&rows| rows <= most) {
+            // Twice the rows take at most twice the time.
+            let expected =
+                seconds.last().map_or(one_row, |&last| Duration::from_secs_f64(2.0 * last));
+            if Instant::now() + expected > deadline {
+                rounds.push(seconds);
+                return Ok(rounds);
             }
-            let last = points.last().copied();
-            let expected = match (points.get(index), last) {
-                (Some(&(_, time)), _) => time,
-                // Twice the rows take at most twice the time.
-                (None, Some((_, time))) => 2 * time,
-                (None, None) => Duration::ZERO,
-            };
-            if points
-                .first()
-                .is_some_and(|&(_, one_row)| started.elapsed() + expected > budget(one_row))
-            {
-                return Ok(points);
-            }
-            let tree = chain(rows, target.spec().vocab);
-            let time = time_pass(target, sequence, &tree)?;
-            keep_shortest(&mut points, index, (rows, time));
+            seconds.push(time_pass(target, sequence, &chain(rows, vocab))?.as_secs_f64());
         }
+        rounds.push(seconds);
     }
-    Ok(points)
+    Ok(rounds)
 }
 
-fn keep_shortest(points: &mut Vec<(usize, Duration)>, index: usize, new: (usize, Duration)) {
-    match points.get_mut(index) {
-        Some((_, best)) => *best = new.1.min(*best),
-        None => points.push(new),
-    }
+/// What rounds of passes say together, as rows and seconds: the median over the rounds of how much longer than one row
+/// a number of rows took in the same round, times the median of one row. A machine that others share is fast for a
+/// while and slow for a while, and passes of one round mostly saw the same.
+fn points(rounds: &[Vec<f64>]) -> Vec<(usize, f64)> {
+    let over_rounds = |value: &dyn Fn(&[f64]) -> Option<f64>| {
+        let mut values: Vec<f64> = rounds.iter().filter_map(|round| value(round)).collect();
+        values.sort_by(f64::total_cmp);
+        (!values.is_empty()).then(|| median(&values))
+    };
+    let one_row = over_rounds(&|round| round.first().copied());
+    let point = |(index, &rows): (usize, &usize)| {
+        let ratio = over_rounds(&|round| Some(round.get(index)? / round[0]))?;
+        Some((rows, ratio * one_row?))
+    };
+    CostCurve::ROWS.iter().enumerate().map_while(point).collect()
 }
 
 /// One pass of a tree behind what a sequence holds, all rows wanted; nothing is committed.

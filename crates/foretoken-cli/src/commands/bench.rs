@@ -21,7 +21,7 @@ pub(crate) struct Args {
 enum Bench {
     /// Cost of forward passes over rows, depth, threads and formats, beside what memory allows
     Forward(Box<forward::Args>),
-    /// The cost curve that drafting goes by: measured in under a second, then kept
+    /// The cost curve that drafting goes by: measured once, then kept
     Curve(curve::Args),
     /// Drafters on a set of prompts, on equal terms: tokens per pass, speed, and the same text
     Generate(Box<generate::Args>),

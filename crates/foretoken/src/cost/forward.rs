@@ -361,7 +361,7 @@ fn check_memory(needed: usize) -> Result<(), Error> {
 }
 
 /// The middle of sorted values, the mean of the two where there are two.
-fn median(sorted: &[f64]) -> f64 {
+pub(super) fn median(sorted: &[f64]) -> f64 {
     let (low, high) = ((sorted.len() - 1) / 2, sorted.len() / 2);
     f64::midpoint(sorted[low], sorted[high])
 }

@@ -86,18 +86,17 @@ fn measuring_leaves_sequences_alone() {
 fn without_time_one_row_is_measured() {
     let mut model = model();
     let sequence = model.open();
-    let points = measure(&mut model, sequence, |_| Duration::ZERO).expect("room");
-    assert_eq!(points.len(), 1);
+    let rounds = measure(&mut model, sequence, |_| Duration::ZERO).expect("room");
+    assert_eq!(points(&rounds).len(), 1);
 }
 
 #[test]
-fn of_several_passes_the_shortest_counts() {
-    let milliseconds = Duration::from_millis;
-    let mut points = vec![(1, milliseconds(2))];
-    for time in [5, 3, 4] {
-        keep_shortest(&mut points, 1, (2, milliseconds(time)));
-    }
-    assert_eq!(points, [(1, milliseconds(2)), (2, milliseconds(3))]);
+fn what_counts_is_how_much_longer_than_one_row_of_the_same_round() {
+    // The machine is slow in the second round and becomes slow within the third.
+    let rounds = [[1.0, 1.25, 1.5].to_vec(), [2.0, 2.5, 3.0].to_vec(), [1.0, 2.5, 3.0].to_vec()];
+    assert_eq!(points(&rounds), [(1, 1.0), (2, 1.25), (4, 1.5)]);
+    // Rounds that end early count as far as they go.
+    assert_eq!(points(&[vec![1.0, 3.0], vec![1.0], Vec::new()]), [(1, 1.0), (2, 3.0)]);
 }
 
 #[test]
