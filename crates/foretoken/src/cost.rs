@@ -109,7 +109,7 @@ fn measure(
     // The first pass warms caches and threads up.
     let one_row = time_pass(target, sequence, &chain(1, vocab))?;
     let deadline = Instant::now() + budget(one_row);
-    let mut rounds: Vec<Vec<f64>> = vec![vec![one_row.as_secs_f64()]];
+    let mut rounds: Vec<Vec<f64>> = Vec::with_capacity(CostCurve::ROUNDS);
     for round in 0..CostCurve::ROUNDS {
         let most = if round % 4 == 0 { usize::MAX } else { CostCurve::OFTEN };
         let most = most.min(target.context());
@@ -118,7 +118,8 @@ fn measure(
             // Twice the rows take at most twice the time.
             let expected =
                 seconds.last().map_or(one_row, |&last| Duration::from_secs_f64(2.0 * last));
-            if Instant::now() + expected > deadline {
+            let is_first = rounds.is_empty() && seconds.is_empty();
+            if !is_first && Instant::now() + expected > deadline {
                 rounds.push(seconds);
                 return Ok(rounds);
             }
