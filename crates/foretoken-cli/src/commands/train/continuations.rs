@@ -141,7 +141,7 @@ impl Continuations<'_> {
             let made = generate(&mut engine, requests, &mut |finished| {
                 bar.update(self.model, first + finished, count);
             })?;
-            tokens += made.iter().map(|(_, tokens)| tokens.len()).sum::<usize>();
+            tokens += made.iter().map(|made| made.tokens.len() - made.prompt).sum::<usize>();
             append(part, &made).map_err(|cause| Error::write(part, cause))?;
         }
         bar.clear();
@@ -182,18 +182,25 @@ impl Continuations<'_> {
     }
 }
 
-/// Prompts with the tokens that follow, in the order of the requests.
+/// A prompt with what the model wrote behind it.
+struct Continuation {
+    tokens: Vec<TokenId>,
+    /// How many of them are the prompt's.
+    prompt: usize,
+}
+
+/// Continuations in the order of their requests.
 fn generate(
     engine: &mut Engine,
     requests: impl Iterator<Item = Request>,
     told: &mut dyn FnMut(usize),
-) -> Result<Vec<(Vec<TokenId>, Vec<TokenId>)>, Error> {
+) -> Result<Vec<Continuation>, Error> {
     let mut waiting: HashMap<RequestId, usize> = HashMap::new();
-    let (mut prompts, mut completions) = (Vec::new(), Vec::new());
+    let mut made = Vec::new();
     for request in requests {
-        prompts.push(request.prompt.clone());
-        waiting.insert(engine.submit(request)?, completions.len());
-        completions.push(None);
+        let tokens = request.prompt.clone();
+        waiting.insert(engine.submit(request)?, made.len());
+        made.push(Continuation { prompt: tokens.len(), tokens });
     }
     let (mut events, mut finished) = (Vec::new(), 0);
     while !engine.is_idle() {
@@ -204,24 +211,21 @@ fn generate(
                 Event::Finished(id, completion) => {
                     finished += 1;
                     told(finished);
-                    let mut tokens = completion.tokens;
-                    tokens.truncate(loop_free_len(&tokens));
-                    completions[waiting[&id]] = Some(tokens);
+                    let written = &completion.tokens[..loop_free_len(&completion.tokens)];
+                    made[waiting[&id]].tokens.extend_from_slice(written);
                 }
                 Event::Failed(_, cause) => return Err(cause.into()),
             }
         }
     }
-    let made = prompts.into_iter().zip(completions);
-    Ok(made.filter_map(|(prompt, completion)| Some((prompt, completion?))).collect())
+    Ok(made)
 }
 
 /// Adds lines to a file and waits until they are on the disk.
-fn append(file: &Path, made: &[(Vec<TokenId>, Vec<TokenId>)]) -> io::Result<()> {
+fn append(file: &Path, made: &[Continuation]) -> io::Result<()> {
     let mut text = String::new();
-    for (prompt, tokens) in made {
-        let tokens = [&prompt[..], tokens].concat();
-        text.push_str(&json!({ "tokens": tokens, "prompt": prompt.len() }).to_string());
+    for Continuation { tokens, prompt } in made {
+        text.push_str(&json!({ "tokens": tokens, "prompt": prompt }).to_string());
         text.push('\n');
     }
     let mut file = File::options().create(true).append(true).open(file)?;
