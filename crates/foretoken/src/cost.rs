@@ -142,7 +142,8 @@ fn points(rounds: &[Vec<f64>]) -> Vec<(usize, f64)> {
     let one_row = over_rounds(&|round| round.first().copied());
     let point = |(index, &rows): (usize, &usize)| {
         let ratio = over_rounds(&|round| Some(round.get(index)? / round[0]))?;
-        Some((rows, ratio * one_row?))
+        // In nanoseconds, as clocks count, seconds survive being written and read.
+        Some((rows, Duration::from_secs_f64(ratio * one_row?).as_secs_f64()))
     };
     CostCurve::ROWS.iter().enumerate().map_while(point).collect()
 }
