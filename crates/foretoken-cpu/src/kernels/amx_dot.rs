@@ -17,7 +17,7 @@
 //! Limits, by the manuals' figures: per product 16 cycles of `TDPBSSD` and for 16 rows 24
 //! cycles of vector arithmetic (conversion, scale product, fma at two a cycle; 32 with minima), so the
 //! vector units; `vpdpbusd` would need 64 cycles more instead of the 16 beside them. A tile of fewer rows costs
-//! as much as a whole one, and its sums go through memory: below [`FEW_ROWS`] `vpdpbusd` serves.
+//! as much as a whole one, and its sums go through memory: fewer rows than a tile has are left to `vpdpbusd`.
 
 use std::arch::x86_64::{_mm512_load_si512, _mm512_set1_epi8, _mm512_store_si512, _mm512_sub_epi8};
 
@@ -26,8 +26,6 @@ use crate::amx::{Shape, TILE_ROWS, Tiles};
 use crate::isa::{Amx, Avx512};
 use crate::simd::{LANES, Simd};
 
-/// Fewer rows than this are multiplied by AVX-512.
-const FEW_ROWS: usize = TILE_ROWS + 1;
 /// Products of tiles in flight.
 const BATCH: usize = 4;
 /// Parts in which what lies ahead of a batch is prefetched: one per product, and one as each is combined.
@@ -64,7 +62,7 @@ struct Scratch {
 /// Runs the tile over all rows and panels.
 #[inline(always)]
 pub(crate) fn dot<Q: Quants>(proof: Amx, a: Dot<'_>) {
-    if a.rows < FEW_ROWS || a.blocks == 0 || a.panels == 0 {
+    if a.rows < TILE_ROWS || a.blocks == 0 || a.panels == 0 {
         return dot::dot::<_, Q>(proof.vectors(), a);
     }
     a.check::<Q>();
