@@ -4,16 +4,18 @@ nothing of foretoken's.
 
 A head is `x + silu(W x + b)` with W = 0 at first, then an output matrix that begins as the model's. Head k (from 0) predicts the
 token k + 2 places ahead of the last one its hidden state has seen; losses are cross-entropies weighted by 0.8^k, on a frozen model.
-Documents are laid end to end, so every token is one of the budget, and each is seen once.
+Documents are laid end to end, so every token is one of the budget, and each is seen once per time it is in the file.
 
-usage: train_medusa_torch.py MODEL DATA.jsonl OUT --tokens N [--heads 4] [--batch 16] [--length 256] [--rate 1e-3] [--threads 2]
+usage: train_medusa_torch.py MODEL DATA.jsonl OUT --tokens N [--from HEADS] [--heads 4] [--batch 16] [--length 256] [--rate 1e-3]
+       [--threads 2]
        DATA: JSON lines with `text`, or with `tokens` and `prompt` (tokens of the prompt are not learned)
+       HEADS: a folder written by this script, whose heads learn on
 needs: torch, transformers, tokenizers, safetensors
 """
 import argparse, json, math, os, time
 
 import torch, torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -22,7 +24,7 @@ ap.add_argument("model"); ap.add_argument("data"); ap.add_argument("out")
 ap.add_argument("--tokens", type=int, required=True); ap.add_argument("--heads", type=int, default=4)
 ap.add_argument("--batch", type=int, default=16); ap.add_argument("--length", type=int, default=256)
 ap.add_argument("--rate", type=float, default=1e-3); ap.add_argument("--warm-up", type=int, default=40)
-ap.add_argument("--decay", type=float, default=0.8); ap.add_argument("--seed", type=int, default=0)
+ap.add_argument("--from", dest="start"); ap.add_argument("--decay", type=float, default=0.8); ap.add_argument("--seed", type=int, default=0)
 ap.add_argument("--threads", type=int, default=2)
 a = ap.parse_args()
 torch.set_num_threads(a.threads); torch.manual_seed(a.seed)
@@ -52,6 +54,14 @@ def batches():
             ids, weights = [], []
 
 
+FILE = "medusa_lm_head.safetensors"
+
+
+def parameters(k, head):
+    """Those of head k, by their names in a file."""
+    return {f"{k}.0.linear.weight": head.block.weight, f"{k}.0.linear.bias": head.block.bias, f"{k}.1.weight": head.output.weight}
+
+
 class Head(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -65,6 +75,10 @@ class Head(torch.nn.Module):
 
 
 heads = torch.nn.ModuleList(Head() for _ in range(a.heads))
+if a.start:
+    learned = load_file(os.path.join(a.start, FILE))
+    for k, head in enumerate(heads):
+        for name, parameter in parameters(k, head).items(): parameter.data = learned[name].float()
 optimiser = torch.optim.AdamW(heads.parameters(), lr=a.rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
 steps = a.tokens // (a.batch * a.length)
 started = time.time()
@@ -88,9 +102,6 @@ for step, (ids, weights) in zip(range(steps), batches()):
               f"{done / (time.time() - started):.0f} tokens/s", flush=True)
 
 os.makedirs(a.out, exist_ok=True)
-tensors = {}
-for k, head in enumerate(heads):
-    tensors[f"{k}.0.linear.weight"], tensors[f"{k}.0.linear.bias"] = head.block.weight, head.block.bias
-    tensors[f"{k}.1.weight"] = head.output.weight
-save_file({n: t.detach().bfloat16().contiguous() for n, t in tensors.items()}, os.path.join(a.out, "medusa_lm_head.safetensors"))
+tensors = {name: t for k, head in enumerate(heads) for name, t in parameters(k, head).items()}
+save_file({n: t.detach().bfloat16().contiguous() for n, t in tensors.items()}, os.path.join(a.out, FILE))
 json.dump({"medusa_num_heads": a.heads, "medusa_num_layers": 1, "base_model_name_or_path": a.model}, open(os.path.join(a.out, "config.json"), "w"))
