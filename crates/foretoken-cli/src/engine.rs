@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use foretoken::{
-    CostCache, Engine, EngineOptions, HubEnvironment, MeasureCost, MedusaSource, ModelSource,
+    CostCache, Engine, EngineOptions, HubEnvironment, LoadProgress, LoadStep, MeasureCost,
+    MedusaSource, ModelSource,
 };
 
 use crate::demo;
@@ -61,7 +62,13 @@ pub(crate) fn measure_cost() -> MeasureCost {
 /// Loads the models; what was ignored in their files becomes warnings.
 pub(crate) fn load(options: &EngineOptions) -> Result<Engine, Error> {
     let mut bar = Bar::new("loading");
-    let engine = Engine::load(options, &mut |name, step| bar.update(name, step.done, step.total));
+    let engine = Engine::load(options, &mut |name, step| match step {
+        LoadStep::Packed(LoadProgress { done, total }) => bar.update(name, done, total),
+        LoadStep::Measured { spent, budget } => {
+            bar.turn_to("measuring passes of");
+            bar.update(name, spent.as_millis() as usize, budget.as_millis() as usize);
+        }
+    });
     bar.clear();
     let engine = engine?;
     engine.warnings().iter().for_each(|warning| warn(warning));

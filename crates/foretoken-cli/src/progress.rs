@@ -29,6 +29,11 @@ impl Bar {
         Self { doing, started: Instant::now(), visible: io::stderr().is_terminal(), shown: None }
     }
 
+    /// Something else is done from here on.
+    pub(crate) fn turn_to(&mut self, doing: &'static str) {
+        self.doing = doing;
+    }
+
     /// Shows that `done` of `total` steps are done for the model called `name`.
     pub(crate) fn update(&mut self, name: &str, done: usize, total: usize) {
         if !self.visible || self.started.elapsed() < PATIENCE {

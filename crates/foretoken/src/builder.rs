@@ -1,6 +1,7 @@
 //! Opening models and putting an engine together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use foretoken_core::MAX_NODES;
 use foretoken_cpu::{CpuBackend, CpuOptions, default_threads};
@@ -16,8 +17,22 @@ use crate::drafters::{
 use crate::engine::State;
 use crate::{CostCurve, DraftVocabulary, Engine, EngineOptions, Error, MedusaOptions};
 
-/// Told a model's name and how many of its matrices are packed.
-type Progress<'a> = &'a mut dyn FnMut(&str, LoadProgress);
+/// What [`Engine::load`] has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadStep {
+    /// Of the matrices of a model.
+    Packed(LoadProgress),
+    /// Of the passes of the target that are timed, see [`MeasureCost`](crate::MeasureCost).
+    Measured {
+        /// Time that they took.
+        spent: Duration,
+        /// Time that they may take.
+        budget: Duration,
+    },
+}
+
+/// Told a model's name and what is done with it.
+type Progress<'a> = &'a mut dyn FnMut(&str, LoadStep);
 
 /// A model with everything around it.
 struct Loaded {
@@ -33,10 +48,10 @@ impl Engine {
         Self::load(&options, &mut |_, _| {})
     }
 
-    /// As [`Engine::new`], telling `progress` a model's name and how many of its matrices are packed.
+    /// As [`Engine::new`], telling `progress` a model's name and what is done with it.
     pub fn load(
         options: &EngineOptions,
-        progress: &mut dyn FnMut(&str, LoadProgress),
+        progress: &mut dyn FnMut(&str, LoadStep),
     ) -> Result<Self, Error> {
         options.validate()?;
         let auto = if options.draft_model.is_some() { "model" } else { "lookup" };
@@ -101,7 +116,11 @@ impl Opened {
         };
         let Loaded { checkpoint, tokenizer, mut model } = target;
         let threads = backend.threads();
-        let cost = options.cost.curve(&mut model, threads, checkpoint.weight_bytes())?;
+        let mut timed = |spent, budget| {
+            progress(checkpoint.name(), LoadStep::Measured { spent, budget });
+        };
+        let bytes = checkpoint.weight_bytes();
+        let cost = options.cost.curve(&mut model, threads, bytes, &mut timed)?;
         if let Some(heads) = &mut heads {
             warnings.append(&mut heads.warnings);
             if cost.is_some() {
@@ -236,7 +255,7 @@ fn open(
         ..LoadOptions::default()
     };
     let model = Model::load(Arc::clone(backend), &checkpoint, load, &mut |step| {
-        progress(checkpoint.name(), step);
+        progress(checkpoint.name(), LoadStep::Packed(step));
     })?;
     Ok(Loaded { checkpoint, tokenizer, model })
 }

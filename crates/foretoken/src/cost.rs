@@ -20,6 +20,9 @@ pub use shapes::{SHAPES, Shape};
 
 use self::forward::median;
 
+/// Told before each timed pass how much time is spent, and how much may be.
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(Duration, Duration);
+
 /// Seconds of a pass over its number of new rows, at the start of a text.
 ///
 /// Between measured numbers of rows it is interpolated. Beyond the last, at most 64, it goes on as steeply as it
@@ -61,13 +64,17 @@ impl CostCurve {
     }
 
     /// Measures a loaded model in 0.7 s, or in the time of 40 passes of one row where that is longer, in rounds in
-    /// which the numbers of rows take turns. Those that do not fit are left out.
+    /// which the numbers of rows take turns. Those that do not fit are left out. Before each pass `progress` is told how much
+    /// time is spent, and how much may be.
     ///
     /// The rows of the target's last pass are gone; its sequences are as they were.
-    pub fn measure(target: &mut dyn Target) -> Result<Self, ForwardError> {
+    pub fn measure(
+        target: &mut dyn Target,
+        progress: &mut dyn FnMut(Duration, Duration),
+    ) -> Result<Self, ForwardError> {
         let sequence = target.open();
         let budget = |one_row: Duration| Self::BUDGET.max(Self::PASSES * one_row);
-        let rounds = measure(target, sequence, budget);
+        let rounds = measure(target, sequence, budget, progress);
         target.start();
         target.close(sequence);
         let curve = Self::new(points(&rounds?));
@@ -104,11 +111,12 @@ fn measure(
     target: &mut dyn Target,
     sequence: SequenceId,
     budget: impl Fn(Duration) -> Duration,
+    progress: Progress<'_>,
 ) -> Result<Vec<Vec<f64>>, ForwardError> {
     let vocab = target.spec().vocab;
     // The first pass warms caches and threads up.
     let one_row = time_pass(target, sequence, &chain(1, vocab))?;
-    let deadline = Instant::now() + budget(one_row);
+    let (started, budget) = (Instant::now(), budget(one_row));
     let mut rounds: Vec<Vec<f64>> = Vec::with_capacity(CostCurve::ROUNDS);
     for round in 0..CostCurve::ROUNDS {
         let most = if round % 4 == 0 { usize::MAX } else { CostCurve::OFTEN };
@@ -119,10 +127,12 @@ fn measure(
             let expected =
                 seconds.last().map_or(one_row, |&last| Duration::from_secs_f64(2.0 * last));
             let is_first = rounds.is_empty() && seconds.is_empty();
-            if !is_first && Instant::now() + expected > deadline {
+            let spent = started.elapsed();
+            if !is_first && spent + expected > budget {
                 rounds.push(seconds);
                 return Ok(rounds);
             }
+            progress(spent, budget);
             seconds.push(time_pass(target, sequence, &chain(rows, vocab))?.as_secs_f64());
         }
         rounds.push(seconds);

@@ -42,6 +42,7 @@ mod sequence;
 mod session;
 mod vocabularies;
 
+pub use builder::LoadStep;
 pub use calibrate::{CalibrationOptions, CalibrationProgress, calibrate_medusa};
 pub use cost::{
     CostCache, CostCurve, DepthCost, ForwardBench, ForwardCost, ForwardOptions, MeasureCost,

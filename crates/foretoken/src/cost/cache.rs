@@ -12,7 +12,7 @@ use foretoken_cpu::machine_name;
 use foretoken_model::{ForwardError, Target};
 use serde_json::{Value, json};
 
-use super::CostCurve;
+use super::{CostCurve, Progress};
 
 /// Whether an engine measures at load what a pass of its target costs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,17 +45,18 @@ impl MeasureCost {
         target: &mut dyn Target,
         threads: usize,
         weight_bytes: usize,
+        progress: Progress<'_>,
     ) -> Result<Option<CostCurve>, ForwardError> {
         let cache = match self {
             Self::Never => return Ok(None),
-            Self::Always => return CostCurve::measure(target).map(Some),
+            Self::Always => return CostCurve::measure(target, progress).map(Some),
             Self::Cached(cache) => cache,
         };
         let key = cache.key(target, threads, weight_bytes);
         if let Some(known) = cache.load(&key) {
             return Ok(Some(known));
         }
-        let curve = CostCurve::measure(target)?;
+        let curve = CostCurve::measure(target, progress)?;
         // What cannot be kept is measured again the next time.
         let _ = cache.store(&key, &curve);
         Ok(Some(curve))

@@ -70,9 +70,13 @@ fn measuring_leaves_sequences_alone() {
         (0..model.committed(text)).flat_map(position).collect()
     };
     let before = held(&model);
-    let curve = CostCurve::measure(&mut model).expect("room");
+    let mut told = Vec::new();
+    let curve = CostCurve::measure(&mut model, &mut |spent, budget| told.push((spent, budget)));
+    let curve = curve.expect("room");
     let rows: Vec<_> = curve.points().iter().map(|&(rows, _)| rows).collect();
     assert_eq!(rows, CostCurve::ROWS);
+    assert!(told.len() >= CostCurve::ROWS.len(), "before every pass");
+    assert!(told.is_sorted() && told.iter().all(|&(spent, budget)| spent <= budget));
     assert_eq!(held(&model), before);
     assert!(before.iter().flatten().any(|&x| x != 0.0));
     model.start();
@@ -86,7 +90,7 @@ fn measuring_leaves_sequences_alone() {
 fn without_time_one_row_is_measured() {
     let mut model = model();
     let sequence = model.open();
-    let rounds = measure(&mut model, sequence, |_| Duration::ZERO).expect("room");
+    let rounds = measure(&mut model, sequence, |_| Duration::ZERO, &mut |_, _| {}).expect("room");
     assert_eq!(points(&rounds).len(), 1);
 }
 
@@ -137,8 +141,10 @@ fn a_target_is_measured_when_it_is_asked_for_and_once_per_cache() {
     let folder = tempfile::tempdir().expect("a folder");
     let cache = CostCache { folder: folder.path().to_owned(), build: "b".to_owned() };
     let mut model = model();
-    let mut measured =
-        |how: &MeasureCost, threads| how.curve(&mut model, threads, 1000).expect("room for a pass");
+    let quiet = &mut |_, _| {};
+    let mut measured = |how: &MeasureCost, threads| {
+        how.curve(&mut model, threads, 1000, quiet).expect("room for a pass")
+    };
     assert_eq!(measured(&MeasureCost::Never, 1), None);
     assert!(measured(&MeasureCost::Always, 1).is_some());
     let cached = MeasureCost::Cached(cache.clone());
@@ -150,9 +156,11 @@ fn a_target_is_measured_when_it_is_asked_for_and_once_per_cache() {
     assert_eq!(files(), 2, "threads are part of the key");
     measured(&MeasureCost::Cached(CostCache { build: "c".to_owned(), ..cache }), 1);
     assert_eq!(files(), 3, "the build is");
-    cached.curve(&mut model_of(Shape { ffn: 128, ..TINY }), 1, 1000).expect("room for a pass");
+    cached
+        .curve(&mut model_of(Shape { ffn: 128, ..TINY }), 1, 1000, &mut |_, _| {})
+        .expect("room for a pass");
     assert_eq!(files(), 4, "the shape is");
-    cached.curve(&mut self::model(), 1, 2000).expect("room for a pass");
+    cached.curve(&mut self::model(), 1, 2000, &mut |_, _| {}).expect("room for a pass");
     assert_eq!(files(), 5, "the weights are");
     // A folder that cannot be made changes nothing but the time.
     fs::write(folder.path().join("file"), "").expect("a file");
