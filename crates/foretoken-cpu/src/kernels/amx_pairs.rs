@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use foretoken_tensor::arithmetic::PAIR_BLOCK;
 
-use super::fma::{Fma, extent};
+use super::fma::{CUT, Fma, extent};
 use super::gemm::{Start, Tile};
 use super::pair_blocks::{self, FEW_ROWS};
 use super::pairs::Pair;
@@ -33,6 +33,9 @@ use crate::simd::{LANES, Simd};
 const BLOCK: usize = PAIR_BLOCK / 2;
 /// Steps by which weights are prefetched that are read once: 4 KiB.
 const AHEAD: usize = 64;
+/// The most rows that pass over the weights once; more do so cut by cut.
+const ONE_PASS: usize = 2 * TILE_ROWS;
+const _: () = assert!(CUT.is_multiple_of(BLOCK), "a cut leaves blocks whole");
 /// Rows whose sums in a partial panel are put aside at once.
 const EDGE_ROWS: usize = 32;
 
@@ -55,10 +58,21 @@ struct Operands {
 
 /// Runs the tile over all rows and panels.
 #[inline(always)]
-pub(crate) fn fma(proof: Amx, a: Fma<'_, Pair>) {
+pub(crate) fn fma(proof: Amx, mut a: Fma<'_, Pair>) {
     if a.rows <= FEW_ROWS {
-        return pair_blocks::fma(proof.vectors(), a);
+        pair_blocks::fma(proof.vectors(), a);
+    } else if a.rows <= ONE_PASS {
+        add(proof, a);
+    } else {
+        for start in (0..a.steps).step_by(CUT) {
+            add(proof, a.cut(start));
+        }
     }
+}
+
+/// As [`fma`], for any number of rows.
+#[inline(always)]
+fn add(proof: Amx, a: Fma<'_, Pair>) {
     if a.panels == 0 || a.steps == 0 {
         return;
     }
@@ -141,11 +155,11 @@ pub(crate) fn gemm(proof: Amx, mut a: Tile<'_, Pair>) {
     }
 }
 
-/// What is prefetched where nothing is named as next. Up to two tiles of rows pass over the weights once, so it is
+/// What is prefetched where nothing is named as next. For rows that pass over the weights once it is
 /// what follows in each panel; more of them read the same panels again, so it is the two panels behind them.
 #[inline(always)]
 fn ahead(rows: usize, w: &[Pair], (panel, step): (usize, usize)) -> *const Pair {
-    w.as_ptr().wrapping_add(if rows <= 2 * TILE_ROWS { AHEAD * step } else { 2 * panel })
+    w.as_ptr().wrapping_add(if rows <= ONE_PASS { AHEAD * step } else { 2 * panel })
 }
 
 impl Operands {

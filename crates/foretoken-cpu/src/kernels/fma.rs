@@ -16,6 +16,9 @@ use half::f16;
 
 use crate::simd::{LANES, Simd};
 
+/// Steps of a cut: 32 KiB of f32 in four panels, which stay in the nearer caches while rows pass over them.
+pub(super) const CUT: usize = 128;
+
 /// A stored weight type.
 pub(crate) trait Weight: Pod {
     /// What it is multiplied with.
@@ -108,6 +111,20 @@ pub(crate) struct Fma<'a, W: Weight> {
 }
 
 impl<W: Weight> Fma<'_, W> {
+    /// The [`CUT`] steps from `start`, or those that are left. What they read next is the cut behind them.
+    #[inline(always)]
+    pub(super) fn cut(&mut self, start: usize) -> Fma<'_, W> {
+        let end = self.steps.min(start + CUT);
+        Fma {
+            steps: end - start,
+            x: &self.x[start..],
+            w: &self.w[start * self.w_step..],
+            next: if end < self.steps { &self.w[end * self.w_step..] } else { self.next },
+            acc: &mut *self.acc,
+            ..*self
+        }
+    }
+
     /// Checks that the operands have the extents that rows, panels and steps ask for; none is zero.
     #[inline(always)]
     pub(super) fn check(&self) {
@@ -145,9 +162,17 @@ where
 /// As [`fma`], by other means.
 #[inline(always)]
 pub(crate) fn fma_by<S: Simd, W: Weight>(s: S, link: impl Link<S, W>, mut a: Fma<'_, W>) {
-    if a.rows == 0 || a.panels == 0 || a.steps == 0 {
+    if a.rows == 0 || a.panels == 0 {
         return;
     }
+    for start in (0..a.steps).step_by(CUT) {
+        rows(s, link, a.cut(start));
+    }
+}
+
+/// All rows and panels.
+#[inline(always)]
+fn rows<S: Simd, W: Weight>(s: S, link: impl Link<S, W>, mut a: Fma<'_, W>) {
     a.check();
     let mut row = 0;
     while row < a.rows {

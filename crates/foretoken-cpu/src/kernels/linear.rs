@@ -3,13 +3,13 @@
 //!
 //! `[rows, inputs] x [outputs, inputs]^T`, weights in panels of sixteen outputs (see
 //! [`pack`](crate::pack)). Work is cut into units of up to four panels and all rows; a unit streams its
-//! weights from memory once, whatever the number of rows: rows go in blocks of 64, and the panels are cut
+//! weights from memory once, whatever the number of rows: rows go in blocks of 64, and kernels cut the panels
 //! along the inputs so that each cut stays in the nearer caches while the rows pass over it.
 //! Threads claim units, so a slow one does fewer.
 
 use std::ops::Range;
 
-use foretoken_tensor::arithmetic::{GROUP, PAIR_BLOCK};
+use foretoken_tensor::arithmetic::GROUP;
 use foretoken_tensor::{Affine, BufferId, Op, Projection, WeightFormat, Write};
 
 use super::dot::{Dot, LINE, Next, Quants};
@@ -30,13 +30,6 @@ use crate::simd::LANES;
 const PANELS: usize = 4;
 /// Rows that share a unit's weights in one sweep.
 const ROWS: usize = 64;
-/// Steps (inputs, or pairs of them) of float panels that all rows pass over before the next: 32 KiB of f32 in four panels.
-const FLOAT_CUT: usize = 128;
-const _: () = assert!((2 * FLOAT_CUT).is_multiple_of(PAIR_BLOCK), "a cut leaves blocks whole");
-/// Rows of the largest tile: that few pass over the weights about once.
-const TILE_ROWS: usize = 8;
-/// Bytes of weights that stay in the second-level cache for those.
-const RESIDENT: usize = 512 << 10;
 
 /// Products of a unit, `[ROWS][PANELS * 16]`.
 #[derive(Debug)]
@@ -317,25 +310,19 @@ fn floats<W: Weight>(
     acc: &mut [f32],
 ) {
     let steps = unit.matrix.steps();
-    let w = unit.matrix.floats::<W>(unit.panels.clone());
-    let whole = unit.rows.len() <= TILE_ROWS && size_of_val(w) <= RESIDENT;
-    let cut = if whole { steps } else { FLOAT_CUT };
-    for start in (0..steps).step_by(cut.max(1)) {
-        let end = steps.min(start + cut);
-        kernel(Fma {
-            rows: unit.rows.len(),
-            panels: unit.panels.len(),
-            steps: end - start,
-            x: &x[start..],
-            x_stride,
-            w: &w[start * LANES..],
-            w_panel: steps * LANES,
-            w_step: LANES,
-            next: if end < steps { &w[end * LANES..] } else { &[] },
-            acc,
-            acc_stride: WIDTH,
-        });
-    }
+    kernel(Fma {
+        rows: unit.rows.len(),
+        panels: unit.panels.len(),
+        steps,
+        x,
+        x_stride,
+        w: unit.matrix.floats::<W>(unit.panels.clone()),
+        w_panel: steps * LANES,
+        w_step: LANES,
+        next: &[],
+        acc,
+        acc_stride: WIDTH,
+    });
 }
 
 fn integers<Q: Quants>(
