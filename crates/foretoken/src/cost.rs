@@ -21,7 +21,7 @@ pub use shapes::{SHAPES, Shape};
 use self::forward::median;
 
 /// Told before each timed pass how much time is spent, and how much may be.
-pub(crate) type Progress<'a> = &'a mut dyn FnMut(Duration, Duration);
+type Progress<'a> = &'a mut dyn FnMut(Duration, Duration);
 
 /// Seconds of a pass over its number of new rows, at the start of a text.
 ///
@@ -68,10 +68,7 @@ impl CostCurve {
     /// time is spent, and how much may be.
     ///
     /// The rows of the target's last pass are gone; its sequences are as they were.
-    pub fn measure(
-        target: &mut dyn Target,
-        progress: &mut dyn FnMut(Duration, Duration),
-    ) -> Result<Self, ForwardError> {
+    pub fn measure(target: &mut dyn Target, progress: Progress<'_>) -> Result<Self, ForwardError> {
         let sequence = target.open();
         let budget = |one_row: Duration| Self::BUDGET.max(Self::PASSES * one_row);
         let rounds = measure(target, sequence, budget, progress);

@@ -6,7 +6,7 @@
 //! another order, so no number of rows is left to them: one and two rows are multiplied by
 //! [`pair_blocks`](super::pair_blocks), which sums as tiles do.
 //!
-//! Accumulators stay in tiles over all inputs: two tiles of rows by two panels, or one by four for up to 16
+//! Accumulators stay in tiles over all inputs, of more than 32 rows over a cut of them: two tiles of rows by two panels, or one by four for up to 16
 //! rows. Tiles of rows have one height; where it does not divide the rows, the second tile begins before the
 //! first ends: both are loaded before either is stored, so what they share is written twice with the same
 //! bits. Inputs behind the last whole block are a sweep of their own with tiles of that many, since what
@@ -60,22 +60,22 @@ struct Operands {
 #[inline(always)]
 pub(crate) fn fma(proof: Amx, mut a: Fma<'_, Pair>) {
     if a.rows <= FEW_ROWS {
-        pair_blocks::fma(proof.vectors(), a);
-    } else if a.rows <= ONE_PASS {
-        add(proof, a);
-    } else {
-        for start in (0..a.steps).step_by(CUT) {
-            add(proof, a.cut(start));
-        }
+        return pair_blocks::fma(proof.vectors(), a);
     }
-}
-
-/// As [`fma`], for any number of rows.
-#[inline(always)]
-fn add(proof: Amx, a: Fma<'_, Pair>) {
     if a.panels == 0 || a.steps == 0 {
         return;
     }
+    if a.rows <= ONE_PASS {
+        return sweep(proof, a);
+    }
+    for start in (0..a.steps).step_by(CUT) {
+        sweep(proof, a.cut(start));
+    }
+}
+
+/// As [`fma`], all steps at once; there are some, as there are rows and panels.
+#[inline(always)]
+fn sweep(proof: Amx, a: Fma<'_, Pair>) {
     a.check();
     let Fma { rows, panels, steps, x, x_stride, w, w_panel, w_step, next, acc, acc_stride } = a;
     let operands = Operands {

@@ -61,7 +61,8 @@ fn check_fma<W: Weight>(
 ) {
     let mut random = Random(1);
     for rows in [1, 2, 3, 7, 8, 9, 15, 16, 17, 33, 34, 64, 65] {
-        for (panels, steps) in [(1, 1), (2, 5), (3, 33), (4, 16), (5, 7), (7, 64)] {
+        // The last has more steps than two cuts.
+        for (panels, steps) in [(1, 1), (2, 5), (3, 33), (4, 16), (5, 7), (7, 64), (2, 300)] {
             let (x_stride, w_step, acc_stride) = (steps + 3, LANES + 16, panels * LANES + 5);
             let w_panel = steps * w_step + 2;
             let x: Vec<_> = (0..rows * x_stride).map(|_| input(&mut random)).collect();
@@ -231,7 +232,7 @@ fn check_dot<Q: Quants>(kernel: fn(Dot<'_>), isa: Isa, format: WeightFormat) {
     // Both sides of what vectors and tiles take at once, up to the most rows of a call.
     let sizes =
         [(1, 1), (1, 5), (2, 3), (3, 2), (7, 1), (9, 2), (15, 1), (17, 3), (33, 2), (64, 4)];
-    let heights = (2..9).map(|rows| (rows, 4));
+    let heights = (2..9).chain([16]).map(|rows| (rows, 4));
     for (rows, panels) in sizes.into_iter().chain(heights) {
         for blocks in [1, 2, 3] {
             let (inputs, panel) = (blocks * Q::INPUTS, blocks * Q::BYTES + LINE);
