@@ -40,22 +40,21 @@ impl Bar {
             return;
         }
         let message = format!("{} {name}", self.doing);
+        if self.shown.as_ref().is_some_and(|bar| bar.message() != message) {
+            self.clear();
+        }
         let bar = self.shown.get_or_insert_with(|| {
             let style = ProgressStyle::with_template(TEMPLATE);
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::new(total as u64).with_message(message.clone());
+            let bar = ProgressBar::new(total as u64).with_message(message);
             bar.with_style(style.progress_chars("=> "))
         });
-        if bar.message() != message {
-            bar.set_message(message);
-            bar.set_length(total as u64);
-        }
         bar.set_position(done as u64);
     }
 
     /// Takes the bar away.
-    pub(crate) fn clear(&self) {
-        if let Some(bar) = &self.shown {
+    pub(crate) fn clear(&mut self) {
+        if let Some(bar) = self.shown.take() {
             bar.finish_and_clear();
         }
     }

@@ -28,7 +28,10 @@ pub enum SafetensorsError {
         found: usize,
     },
     /// A header beyond the limit.
-    #[error("the header claims {length} bytes; the limit is {limit}")]
+    #[error(
+        "the file begins as no safetensors file does, or its header is damaged: it claims {length} bytes, \
+         at most {limit} are read"
+    )]
     HeaderTooLarge {
         /// The claimed length.
         length: u64,
