@@ -179,8 +179,8 @@ impl Learner for Medusa2 {
         Ok(sum)
     }
 
-    /// Beside what heads know, `base perplexity` is that of the model, and `base KL` the Kullback-Leibler
-    /// divergence from what it was, in nats per token. `loss` is that of the second stage.
+    /// Beside what heads know, `base perplexity` is that of the model, `original perplexity` what it was, and
+    /// `base KL` the Kullback-Leibler divergence from that, in nats per token. `loss` is that of the second stage.
     fn evaluate(
         &mut self,
         compute: &mut Compute,
@@ -202,9 +202,13 @@ impl Learner for Medusa2 {
         };
         metrics.add("loss", kept, 0.0);
         let weight = total(batch.weights);
-        metrics.add("base loss", entropy, weight);
-        if let Some(mean) = metrics.mean("base loss") {
-            metrics.set("base perplexity", mean.exp());
+        let was = loss.of_teacher(compute, teacher, batch);
+        for (name, entropy) in [("base", entropy), ("original", was)] {
+            let loss = format!("{name} loss");
+            metrics.add(&loss, entropy, weight);
+            if let Some(mean) = metrics.mean(&loss) {
+                metrics.set(&format!("{name} perplexity"), mean.exp());
+            }
         }
         metrics.add("base KL", divergence, weight);
         Ok(())

@@ -123,6 +123,18 @@ impl HeadsLoss {
         sum
     }
 
+    /// The teacher's own loss on the text.
+    pub(super) fn of_teacher(
+        &mut self,
+        compute: &mut Compute,
+        teacher: Teacher<'_>,
+        batch: &Batch<'_>,
+    ) -> f64 {
+        let Teacher { hidden, head, width } = teacher;
+        let (targets, weights) = (Targets::Tokens(batch.targets), batch.weights);
+        HeadLoss { hidden, head, width, targets, weights }.forward(compute, &mut self.scratch)
+    }
+
     /// Adds what each head knows of the text to `metrics`.
     pub(super) fn evaluate(
         &mut self,

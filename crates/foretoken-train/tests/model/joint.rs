@@ -106,17 +106,19 @@ fn what_becomes_of_the_model_is_measured() {
         for _ in 0..2 {
             learner.evaluate(compute, &golden.batch(), &mut metrics).expect("a good batch");
         }
-        ["base loss", "base perplexity", "base KL", "loss", "head 2 top1"]
+        assert!(metrics.mean("head 2 top1").is_some());
+        ["base loss", "base perplexity", "original perplexity", "base KL", "loss"]
             .map(|name| metrics.mean(name).expect(name))
     };
-    let [entropy, perplexity, divergence, loss, _] = measure(&mut learner, &mut compute);
+    let [entropy, perplexity, original, divergence, loss] = measure(&mut learner, &mut compute);
     let weight: f32 = golden.weights.iter().sum();
     let of_model = golden.model().evaluate(&mut compute, &golden.batch()).expect("a good batch");
     assert!((entropy - of_model / f64::from(weight)).abs() < 1e-6, "{entropy}");
     assert!((perplexity - entropy.exp()).abs() < 1e-9 && divergence.abs() < 1e-6, "{divergence}");
+    assert!((original / perplexity - 1.0).abs() < 1e-6, "{original} {perplexity}");
     train(&mut learner, &mut compute, 4);
-    let [_, changed, moved, learned, _] = measure(&mut learner, &mut compute);
-    assert!(changed != perplexity && moved > 1e-6, "{changed} {moved}");
+    let [_, changed, still, moved, learned] = measure(&mut learner, &mut compute);
+    assert!(changed != perplexity && still == original && moved > 1e-6, "{changed} {moved}");
     assert!(learned < loss, "{learned} behind {loss}");
 }
 
