@@ -7,6 +7,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foretoken_core::{DraftTree, MAX_NODES};
 use foretoken_cpu::{CpuBackend, CpuOptions, Isa, ReadSweep, available_memory, default_threads};
@@ -239,12 +240,13 @@ impl ForwardBench {
         let mut read = f64::INFINITY;
         for round in 0..=rounds {
             progress(round, rounds + 1);
+            let mut swept = Duration::ZERO;
             for _ in 0..sweeps {
-                read = read.min(self.sweep.run(&self.backend).as_secs_f64());
+                swept = self.sweep.run(&self.backend);
+                read = read.min(swept.as_secs_f64());
             }
-            // The sweep has emptied the caches, which may hold all of a small model.
             if let Some(first) = cases.first() {
-                time_pass(&mut self.model, first.sequence, &first.tree)?;
+                self.refill_caches(first, swept)?;
             }
             for case in &mut cases {
                 let time = time_pass(&mut self.model, case.sequence, &case.tree)?;
@@ -264,6 +266,16 @@ impl ForwardBench {
             self.model.close(sequence);
         }
         Ok(ForwardCost { read_rate: self.sweep.bytes() as f64 / read, depths })
+    }
+
+    /// Passes for as long as a sweep took, which has emptied the caches: they may hold all of a small model,
+    /// but a last-level cache takes what is read in its stead only after some passes.
+    fn refill_caches(&mut self, case: &Case, swept: Duration) -> Result<(), Error> {
+        let mut spent = Duration::ZERO;
+        while spent < swept {
+            spent += time_pass(&mut self.model, case.sequence, &case.tree)?;
+        }
+        Ok(())
     }
 
     /// Bytes of the keys and values of so many positions.
