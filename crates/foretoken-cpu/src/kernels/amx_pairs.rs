@@ -6,16 +6,17 @@
 //! another order, so no number of rows is left to them: one and two rows are multiplied by
 //! [`pair_blocks`](super::pair_blocks), which sums as tiles do.
 //!
-//! Accumulators stay in tiles over all inputs, of more than 32 rows over a cut of them: two tiles of rows by two panels, or one by four for up to 16
-//! rows. Tiles of rows have one height; where it does not divide the rows, the second tile begins before the
-//! first ends: both are loaded before either is stored, so what they share is written twice with the same
-//! bits. Inputs behind the last whole block are a sweep of their own with tiles of that many, since what
-//! lies behind a row is not to be read.
+//! Accumulators stay in tiles over all inputs, of more than 32 rows over a cut of them: up to two tiles of rows
+//! by two panels. Tiles of rows have one height; where it does not divide the rows, the second tile begins before
+//! the first ends: both are loaded before either is stored, so what they share is written twice with the same
+//! bits. Inputs behind the last whole block are a sweep of their own with tiles of that many, since what lies
+//! behind a row is not to be read. The first tiles of rows prefetch the weights for all.
 //!
 //! Limits, by the manuals' figures: 16 cycles per product of whole tiles, 512 products of
 //! inputs a cycle where one `vdpbf16ps` has 32; a block of two by two takes 64 cycles and loads four tiles in
 //! 32. Sixteen rows read weights at 64 bytes a cycle and 64 rows at 16, more than memory gives; yet a pass of 64 took
-//! 2.23 times one of one row, see "AMX" in `docs/kernels.md`.
+//! 2.23 times one of one row, see "AMX" in `docs/kernels.md`. Up to 16 rows are limited by memory: alone, two panels
+//! side by side read 0.94 to 0.97 of what vector loads do from memory, and as much from the last-level cache.
 
 use std::ops::Range;
 
@@ -31,8 +32,8 @@ use crate::simd::{LANES, Simd};
 
 /// Steps of a block.
 const BLOCK: usize = PAIR_BLOCK / 2;
-/// Steps by which weights are prefetched that are read once: 4 KiB.
-const AHEAD: usize = 64;
+/// Steps by which weights are prefetched: 2 KiB.
+const AHEAD: usize = 32;
 /// The most rows that pass over the weights once; more do so cut by cut.
 const ONE_PASS: usize = 2 * TILE_ROWS;
 const _: () = assert!(CUT.is_multiple_of(BLOCK), "a cut leaves blocks whole");
@@ -49,8 +50,6 @@ struct Operands {
     w: *const Pair,
     w_panel: usize,
     w_step: usize,
-    /// What is prefetched.
-    next: *const Pair,
     start: Start,
     acc: *mut f32,
     acc_stride: usize,
@@ -77,7 +76,7 @@ pub(crate) fn fma(proof: Amx, mut a: Fma<'_, Pair>) {
 #[inline(always)]
 fn sweep(proof: Amx, a: Fma<'_, Pair>) {
     a.check();
-    let Fma { rows, panels, steps, x, x_stride, w, w_panel, w_step, next, acc, acc_stride } = a;
+    let Fma { rows, panels, steps, x, x_stride, w, w_panel, w_step, acc, acc_stride, .. } = a;
     let operands = Operands {
         rows,
         panels,
@@ -87,7 +86,6 @@ fn sweep(proof: Amx, a: Fma<'_, Pair>) {
         w: w.as_ptr(),
         w_panel,
         w_step,
-        next: if next.is_empty() { ahead(rows, w, (w_panel, w_step)) } else { next.as_ptr() },
         start: Start::Out,
         acc: acc.as_mut_ptr(),
         acc_stride,
@@ -118,7 +116,6 @@ pub(crate) fn gemm(proof: Amx, mut a: Tile<'_, Pair>) {
         w: a.b.as_ptr(),
         w_panel: a.b_panel,
         w_step: LANES,
-        next: ahead(rows, a.b, (a.b_panel, LANES)),
         start: a.start,
         acc,
         acc_stride,
@@ -142,7 +139,6 @@ pub(crate) fn gemm(proof: Amx, mut a: Tile<'_, Pair>) {
             panels: 1,
             x: operands.x.wrapping_add(row * a.a_row),
             w: operands.w.wrapping_add(whole * a.b_panel),
-            next: operands.w,
             acc: sums.as_mut_ptr().cast(),
             acc_stride: LANES,
             ..operands
@@ -153,13 +149,6 @@ pub(crate) fn gemm(proof: Amx, mut a: Tile<'_, Pair>) {
             a.out.row_mut(row)[first..].copy_from_slice(&sums[..columns - first]);
         }
     }
-}
-
-/// What is prefetched where nothing is named as next. For rows that pass over the weights once it is
-/// what follows in each panel; more of them read the same panels again, so it is the two panels behind them.
-#[inline(always)]
-fn ahead(rows: usize, w: &[Pair], (panel, step): (usize, usize)) -> *const Pair {
-    w.as_ptr().wrapping_add(if rows <= ONE_PASS { AHEAD * step } else { 2 * panel })
 }
 
 impl Operands {
@@ -220,17 +209,14 @@ impl Sweep {
     /// As [`Operands::run`].
     #[inline(always)]
     unsafe fn run(&self, a: &Operands) {
-        let width = if self.row_tiles == 1 { 4 } else { 2 };
-        for panel in (0..a.panels).step_by(width) {
+        for panel in (0..a.panels).step_by(2) {
             for tile in (0..self.row_tiles).step_by(2) {
                 let at = (tile, panel);
                 // SAFETY: passed on; these tiles of rows and panels are among the operands'.
                 unsafe {
-                    match (self.row_tiles - tile, width.min(a.panels - panel)) {
+                    match (self.row_tiles - tile, a.panels - panel) {
                         (1, 1) => self.add::<1, 1>(a, at),
-                        (1, 2) => self.add::<1, 2>(a, at),
-                        (1, 3) => self.add::<1, 3>(a, at),
-                        (1, _) => self.add::<1, 4>(a, at),
+                        (1, _) => self.add::<1, 2>(a, at),
                         (_, 1) => self.add::<2, 1>(a, at),
                         _ => self.add::<2, 2>(a, at),
                     }
@@ -239,8 +225,7 @@ impl Sweep {
         }
     }
 
-    /// Adds the blocks of `R` tiles of rows and `P` panels to their accumulators, and prefetches the share that
-    /// these rows have in what is read next.
+    /// Adds the blocks of `R` tiles of rows and `P` panels to their accumulators.
     ///
     /// # Safety
     /// The extents of `a` hold, and `R` tiles of rows and `P` panels from the given ones are among them.
@@ -251,14 +236,11 @@ impl Sweep {
         (tile, panel): (usize, usize),
     ) {
         let rows = [tile, tile + R - 1].map(|tile| self.row(tile, a.rows));
-        let panels = [0, 1, 2, 3].map(|p| (panel + p) * a.w_panel);
         let x = rows.map(|row| a.x.wrapping_add(row * a.x_stride));
-        let w = panels.map(|panel| a.w.wrapping_add(panel));
-        let next = panels.map(|panel| a.next.wrapping_add(panel));
+        let w = [panel, panel + P - 1].map(|panel| a.w.wrapping_add(panel * a.w_panel));
         let sums = rows.map(|row| a.acc.wrapping_add(row * a.acc_stride + panel * LANES));
-        let (parts, part) = (self.row_tiles.div_ceil(2), tile / 2);
         let strides = [a.x_stride, a.w_step].map(|stride| stride * size_of::<Pair>());
-        // SAFETY: passed on; blocks lie within the steps, and a prefetch never faults.
+        // SAFETY: passed on; blocks lie within the steps.
         unsafe {
             if a.start == Start::Zero && self.steps.start == 0 {
                 self.zero();
@@ -266,10 +248,12 @@ impl Sweep {
                 self.load::<R, P>(sums, a.acc_stride);
             }
             for k in self.steps.clone().step_by(self.block) {
-                let first = (part * a.steps + k) / parts;
-                for line in first..first + self.block.div_ceil(parts) {
-                    for next in &next[..P] {
-                        self.proof.vectors().prefetch(next.wrapping_add(line * a.w_step).cast());
+                if tile == 0 {
+                    for line in k + AHEAD..k + AHEAD + BLOCK {
+                        for w in &w[..P] {
+                            let at = w.wrapping_add(line * a.w_step);
+                            self.proof.vectors().prefetch(at.cast());
+                        }
                     }
                 }
                 let x = x.map(|x| x.wrapping_add(k).cast());
@@ -288,17 +272,19 @@ impl Sweep {
     unsafe fn multiply<const R: usize, const P: usize>(
         &self,
         x: [*const u8; 2],
-        w: [*const u8; 4],
+        w: [*const u8; 2],
         [x_stride, w_stride]: [usize; 2],
     ) {
         let tiles = &self.tiles;
         // SAFETY: passed on; the shapes agree.
         unsafe {
             tiles.load::<6>(w[0], w_stride);
+            if P > 1 {
+                tiles.load::<7>(w[1], w_stride);
+            }
             tiles.load::<4>(x[0], x_stride);
             tiles.multiply_pairs::<0, 4, 6>();
             if P > 1 {
-                tiles.load::<7>(w[1], w_stride);
                 tiles.multiply_pairs::<1, 4, 7>();
             }
             if R == 2 {
@@ -306,15 +292,6 @@ impl Sweep {
                 tiles.multiply_pairs::<2, 5, 6>();
                 if P > 1 {
                     tiles.multiply_pairs::<3, 5, 7>();
-                }
-            } else {
-                if P > 2 {
-                    tiles.load::<6>(w[2], w_stride);
-                    tiles.multiply_pairs::<2, 4, 6>();
-                }
-                if P > 3 {
-                    tiles.load::<7>(w[3], w_stride);
-                    tiles.multiply_pairs::<3, 4, 7>();
                 }
             }
         }
@@ -341,15 +318,15 @@ impl Sweep {
         let (tiles, stride) = (&self.tiles, stride * size_of::<f32>());
         // SAFETY: passed on.
         unsafe {
-            tiles.load::<0>(place::<R>(sums, 0), stride);
+            tiles.load::<0>(place(sums, 0), stride);
             if P > 1 {
-                tiles.load::<1>(place::<R>(sums, 1), stride);
+                tiles.load::<1>(place(sums, 1), stride);
             }
-            if R == 2 || P > 2 {
-                tiles.load::<2>(place::<R>(sums, 2), stride);
+            if R > 1 {
+                tiles.load::<2>(place(sums, 2), stride);
             }
             if R * P == 4 {
-                tiles.load::<3>(place::<R>(sums, 3), stride);
+                tiles.load::<3>(place(sums, 3), stride);
             }
         }
     }
@@ -363,23 +340,22 @@ impl Sweep {
         let (tiles, stride) = (&self.tiles, stride * size_of::<f32>());
         // SAFETY: passed on.
         unsafe {
-            tiles.store::<0>(place::<R>(sums, 0), stride);
+            tiles.store::<0>(place(sums, 0), stride);
             if P > 1 {
-                tiles.store::<1>(place::<R>(sums, 1), stride);
+                tiles.store::<1>(place(sums, 1), stride);
             }
-            if R == 2 || P > 2 {
-                tiles.store::<2>(place::<R>(sums, 2), stride);
+            if R > 1 {
+                tiles.store::<2>(place(sums, 2), stride);
             }
             if R * P == 4 {
-                tiles.store::<3>(place::<R>(sums, 3), stride);
+                tiles.store::<3>(place(sums, 3), stride);
             }
         }
     }
 }
 
-/// Where the sums of a tile lie: of two tiles of rows a pair of panels each, of one up to four.
+/// Where the sums of a tile lie: two panels for each tile of rows.
 #[inline(always)]
-fn place<const R: usize>(sums: [*mut f32; 2], tile: usize) -> *mut u8 {
-    let (row, panel) = if R == 2 { (tile / 2, tile % 2) } else { (0, tile) };
-    sums[row].wrapping_add(panel * LANES).cast()
+fn place(sums: [*mut f32; 2], tile: usize) -> *mut u8 {
+    sums[tile / 2].wrapping_add(tile % 2 * LANES).cast()
 }
