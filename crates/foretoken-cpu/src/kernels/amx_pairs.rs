@@ -16,7 +16,7 @@
 //! inputs a cycle where one `vdpbf16ps` has 32; a block of two by two takes 64 cycles and loads four tiles in
 //! 32. Sixteen rows read weights at 64 bytes a cycle and 64 rows at 16, more than memory gives; yet a pass of 64 took
 //! 2.23 times one of one row, see "AMX" in `docs/kernels.md`. Up to 16 rows are limited by memory: alone, two panels
-//! side by side read 0.94 to 0.97 of what vector loads do from memory, and as much from the last-level cache.
+//! side by side read 0.93 to 0.98 of what vector loads do from memory, and as much from the last-level cache.
 
 use std::ops::Range;
 
