@@ -46,7 +46,7 @@ class Layer(nn.Module):
 
         y = self.attention_norm(x)
         query, key, value = rotate(split(self.query(y))), rotate(split(self.key(y))), split(self.value(y))
-        y = F.scaled_dot_product_attention(query, key.to(query.dtype), value.to(query.dtype), is_causal=True, enable_gqa=True)
+        y = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
         x = x + self.output(y.transpose(1, 2).flatten(2))
         y = self.ffn_norm(x)
         return x + self.down(F.silu(self.gate(y)) * self.up(y))

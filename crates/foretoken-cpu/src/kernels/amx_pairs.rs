@@ -72,7 +72,8 @@ pub(crate) fn fma(proof: Amx, mut a: Fma<'_, Pair>) {
     }
 }
 
-/// As [`fma`], all steps at once; there are some, as there are rows and panels.
+/// As [`fma`], all steps at once; there are some, as there are rows and panels. What is read next lies behind them
+/// and is prefetched as they are, so the operands' `next` is not asked.
 #[inline(always)]
 fn sweep(proof: Amx, a: Fma<'_, Pair>) {
     a.check();
